@@ -1,0 +1,1 @@
+"""Worlds, records and batches."""

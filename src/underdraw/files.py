@@ -1,0 +1,56 @@
+"""Files are whole or absent: everything is written beside its place and then renamed (law 9)."""
+
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from underdraw.errors import InputError
+
+__all__ = ["atomic", "inside"]
+
+
+@contextmanager
+def atomic(path: str | Path) -> Iterator[Path]:
+    """A temporary path beside `path` that takes its place when the block ends well and vanishes when it does not.
+
+    Works for a file and for a folder (a folder that is already there is replaced whole).
+    Raises InputError when the disk or the permissions refuse.
+    """
+    final = Path(path)
+    draft = final.with_name(f".{final.name}.{uuid.uuid4().hex[:8]}.part")
+    try:
+        final.parent.mkdir(parents=True, exist_ok=True)
+        yield draft
+        _replace(draft, final)
+    except OSError as error:
+        raise InputError(f"cannot write {final}: {error.strerror or error}") from error
+    finally:
+        _remove(draft)
+
+
+def inside(folder: Path, name: str) -> Path:
+    """`folder/name`, refused when it would lead out of the folder."""
+    path = (folder / name).resolve()
+    if not path.is_relative_to(folder.resolve()):
+        raise InputError(f"{name!r} leads out of {folder}; use a path inside the folder")
+    return path
+
+
+def _replace(draft: Path, final: Path) -> None:
+    if final.is_dir():
+        old = final.with_name(f".{final.name}.{uuid.uuid4().hex[:8]}.old")
+        os.replace(final, old)
+        os.replace(draft, final)
+        shutil.rmtree(old)
+    else:
+        os.replace(draft, final)
+
+
+def _remove(draft: Path) -> None:
+    if draft.is_dir():
+        shutil.rmtree(draft, ignore_errors=True)
+    else:
+        draft.unlink(missing_ok=True)
