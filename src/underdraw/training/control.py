@@ -1,0 +1,78 @@
+"""Learning a ControlNet on the locked base."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from underdraw.annotators import as_hint, draw_knobs
+from underdraw.annotators import build as build_annotator
+from underdraw.data.batches import PictureSet, batch_indices, generators
+from underdraw.model import Backbone, Control, apply_policy, build, predict, save_control
+from underdraw.training.denoiser import sketch
+from underdraw.training.latents import LatentSet
+from underdraw.training.objective import denoising_loss, draw_batch
+from underdraw.training.precision import Float32Attention, channels_last
+from underdraw.training.recipe import ControlRun, Recipe
+from underdraw.training.sheets import mosaic
+
+__all__ = ["ControlTask"]
+
+
+class ControlTask:
+    """Predict noise under a condition map; the base is locked and only the branch (and fusion) learns."""
+
+    def __init__(self, recipe: Recipe, config: ControlRun, pictures: PictureSet, watched: PictureSet) -> None:
+        self.recipe, self.config = recipe, config
+        self.pictures, self.watched = pictures, watched
+        self.backbone = Backbone.load(config.base)
+        apply_policy(self.backbone.unet, "locked")
+        torch.manual_seed(recipe.seed)
+        self.net = build(self.backbone.unet, self.backbone.factor, config.control)
+        if recipe.precision == "bf16" and recipe.device == "cpu":
+            for part in (self.backbone.unet, self.net):
+                use_float32_attention(part)
+        channels_last(self.backbone.unet)
+        self.module: nn.Module = channels_last(self.net)
+        self.latents = LatentSet.encode(self.backbone, pictures)
+
+    def losses(self, step: int) -> dict[str, Tensor]:
+        """`denoise`: the weighted squared error of the prediction under the map."""
+        indices = batch_indices(self.recipe.seed, step, self.recipe.batch, len(self.latents))
+        draws = generators(self.recipe.seed, step, range(len(indices)))
+        drawn = draw_batch(self.latents, indices, draws, self.backbone.process, self.config.prompt_dropout)
+        control = Control(self.net, self._maps(self.pictures, indices, draws))
+        prediction = predict(self.backbone.unet, drawn.noisy, drawn.timestep, drawn.text, (control,))
+        return {"denoise": denoising_loss(prediction, drawn, self.backbone.process, self.config.snr_gamma)}
+
+    def _maps(self, pictures: PictureSet, indices: Tensor, draws: list[torch.Generator] | None) -> Tensor:
+        """B×3×H×W: the data set's own maps, or those that the annotator makes (with random knobs to learn from)."""
+        kind = self.config.condition
+        if kind in pictures.maps:
+            return as_hint(pictures.map(kind, indices)).contiguous()
+        usual = build_annotator(kind)
+        looks = [usual if draws is None else draw_knobs(kind, draws[place]) for place in range(len(indices))]
+        shown = pictures.pictures(indices)
+        maps = torch.cat([look(shown[place : place + 1]) for place, look in enumerate(looks)])
+        return as_hint(maps).contiguous()
+
+    @torch.no_grad()
+    def sheet(self) -> Tensor:
+        """Twelve watched pictures, their maps, and two samples each under the map and the caption."""
+        chosen = torch.arange(0, len(self.watched), max(1, len(self.watched) // 12))[:12]
+        maps = self._maps(self.watched, chosen, None)
+        captions = [self.watched.texts[int(i)][0] for i in chosen] * 2
+        control = Control(self.net, maps.repeat(2, 1, 1, 1)).prepared()
+        drawn = sketch(self.backbone, captions, self.watched.pixels.shape[-1], self.recipe.seed, (control,))
+        return mosaic(torch.cat([self.watched.pictures(chosen), maps, drawn]), columns=12)
+
+    def export(self, folder: Path) -> None:
+        """Write the control network; full + add is a diffusers ControlNet."""
+        save_control(self.net, folder)
+
+
+def use_float32_attention(module: nn.Module) -> None:
+    """Set `Float32Attention` wherever diffusers' attention is."""
+    for part in module.modules():
+        if hasattr(part, "set_processor"):
+            part.set_processor(Float32Attention())  # type: ignore[operator]

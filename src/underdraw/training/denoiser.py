@@ -1,0 +1,126 @@
+"""Learning the latent U-Net from nothing, on the frozen autoencoder and text tower."""
+
+import json
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from torch import Tensor, nn
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from underdraw.data.batches import PictureSet, batch_indices, generators
+from underdraw.model import Backbone, Control, Process, predict
+from underdraw.training.latents import LatentSet
+from underdraw.training.objective import denoising_loss, draw_batch
+from underdraw.training.precision import Float32Attention, channels_last
+from underdraw.training.recipe import Denoiser, Recipe
+from underdraw.training.sheets import mosaic
+
+__all__ = ["DenoiserTask", "build_unet", "export_backbone", "sketch"]
+
+
+def build_unet(config: Denoiser, channels: int, size: int, text_width: int) -> UNet2DConditionModel:
+    """A randomly initialised U-Net in the shape of Stable Diffusion's; `size` is that of the latents."""
+    kinds = ["CrossAttn" if attends else "" for attends in config.attention]
+    return UNet2DConditionModel(
+        sample_size=size,
+        in_channels=channels,
+        out_channels=channels,
+        block_out_channels=config.channels,
+        layers_per_block=config.layers,
+        attention_head_dim=config.heads,
+        cross_attention_dim=text_width,
+        down_block_types=[f"{kind}DownBlock2D" for kind in kinds],
+        up_block_types=[f"{kind}UpBlock2D" for kind in reversed(kinds)],
+    )
+
+
+def _schedule(prediction: str) -> DDIMScheduler:
+    """Stable Diffusion's betas; trailing timesteps, so that a drawing of few steps begins at pure noise."""
+    return DDIMScheduler(
+        beta_schedule="scaled_linear",
+        beta_start=0.00085,
+        beta_end=0.012,
+        clip_sample=False,
+        set_alpha_to_one=False,
+        steps_offset=1,
+        prediction_type=prediction,
+        timestep_spacing="trailing",
+    )
+
+
+class DenoiserTask:
+    """Predict noise (or velocity) of latents whose captions are sometimes left out."""
+
+    def __init__(self, recipe: Recipe, config: Denoiser, pictures: PictureSet, watched: PictureSet) -> None:
+        self.recipe, self.config, self.watched = recipe, config, watched
+        vae = AutoencoderKL.from_pretrained(config.vae).requires_grad_(False).eval()
+        text_encoder = CLIPTextModel.from_pretrained(config.clip).requires_grad_(False).eval()
+        self.scheduler = _schedule(config.prediction)
+        torch.manual_seed(recipe.seed)
+        size = pictures.pixels.shape[-1] // 2 ** (len(vae.config.block_out_channels) - 1)
+        unet = build_unet(config, vae.config.latent_channels, size, text_encoder.config.hidden_size)
+        if recipe.precision == "bf16" and recipe.device == "cpu":
+            unet.set_attn_processor(Float32Attention())
+        self.module: nn.Module = channels_last(unet)
+        self.backbone = Backbone(
+            unet=unet,
+            process=Process.from_config(self.scheduler.config),
+            vae=vae,
+            text_encoders=(text_encoder,),
+            tokenizers=(CLIPTokenizer.from_pretrained(config.clip),),
+            scheduler=self.scheduler.config,
+        )
+        self.latents = LatentSet.encode(self.backbone, pictures)
+
+    def losses(self, step: int) -> dict[str, Tensor]:
+        """`denoise`: the weighted squared error of the prediction."""
+        indices = batch_indices(self.recipe.seed, step, self.recipe.batch, len(self.latents))
+        draws = generators(self.recipe.seed, step, range(len(indices)))
+        drawn = draw_batch(self.latents, indices, draws, self.backbone.process, self.config.prompt_dropout)
+        prediction = predict(self.backbone.unet, drawn.noisy, drawn.timestep, drawn.text)
+        return {"denoise": denoising_loss(prediction, drawn, self.backbone.process, self.config.snr_gamma)}
+
+    def sheet(self) -> Tensor:
+        """Twelve watched pictures above two samples each from their captions."""
+        chosen = torch.arange(0, len(self.watched), max(1, len(self.watched) // 12))[:12]
+        captions = [self.watched.texts[int(i)][0] for i in chosen] * 2
+        drawn = sketch(self.backbone, captions, self.watched.pixels.shape[-1], self.recipe.seed)
+        return mosaic(torch.cat([self.watched.pictures(chosen), drawn]), columns=12)
+
+    def export(self, folder: Path) -> None:
+        """Write a diffusers-layout folder: U-Net, autoencoder, text tower, tokenizer, schedule."""
+        export_backbone(self.backbone, self.scheduler, folder)
+
+
+@torch.no_grad()
+def sketch(backbone: Backbone, captions: list[str], size: int, seed: int, controls: tuple[Control, ...] = ()) -> Tensor:
+    """Quick looks B×3×size×size during a training: 20 DDIM steps at guidance 4, noise from `seed`."""
+    scheduler = DDIMScheduler.from_config(backbone.scheduler)
+    scheduler.set_timesteps(20)
+    side = size // backbone.factor
+    shape = (len(captions), backbone.unet.config.in_channels, side, side)
+    latents = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+    text, empty = backbone.encode_text(captions), backbone.empty_text(len(captions))
+    for timestep in scheduler.timesteps:
+        free, bound = (predict(backbone.unet, latents, timestep, told, controls) for told in (empty, text))
+        latents = scheduler.step(free + 4.0 * (bound - free), timestep, latents).prev_sample
+    return backbone.decode_latents(latents)
+
+
+def export_backbone(backbone: Backbone, scheduler: DDIMScheduler, folder: Path) -> None:
+    """A base as diffusers lays it out (`StableDiffusionPipeline`)."""
+    parts = {
+        "unet": ("diffusers", backbone.unet),
+        "vae": ("diffusers", backbone.vae),
+        "scheduler": ("diffusers", scheduler),
+        "text_encoder": ("transformers", backbone.text_encoders[0]),
+        "tokenizer": ("transformers", backbone.tokenizers[0]),
+    }
+    index: dict[str, object] = {"_class_name": "StableDiffusionPipeline", "requires_safety_checker": False}
+    index |= dict.fromkeys(("feature_extractor", "image_encoder", "safety_checker"), [None, None])
+    for name, (library, part) in parts.items():
+        part.save_pretrained(folder / name)
+        index[name] = [library, type(part).__name__]
+    backbone.tokenizers[0].backend_tokenizer.model.save(str(folder / "tokenizer"))
+    (folder / "model_index.json").write_text(json.dumps(index, indent=2) + "\n")

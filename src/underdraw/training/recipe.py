@@ -1,0 +1,102 @@
+"""What a training is told: one TOML file, checked, with a spelling for each thing."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from underdraw.config import Config
+from underdraw.model import ControlConfig
+
+__all__ = ["Clip", "ControlRun", "Data", "Denoiser", "Optimizer", "Recipe", "Vae"]
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Data(Config):
+    """The picture sets (image folders with pictures of one size) and which of their splits are seen and watched."""
+
+    folders: list[str] = Field(min_length=1)
+    split: str = "train"
+    watch_split: str = "watch"
+    maps: list[str] = []
+    """Kinds of condition maps to read beside the pictures."""
+
+
+class Optimizer(Config):
+    """AdamW with a warm-up, a level stretch and, at the very end, a linear cool-down (all in steps)."""
+
+    lr: float = Field(1e-4, gt=0)
+    betas: tuple[float, float] = (0.9, 0.99)
+    weight_decay: float = Field(0.01, ge=0)
+    warmup: int = Field(200, ge=0)
+    cooldown: int = Field(0, ge=0)
+    clip: float = Field(1.0, gt=0)
+
+
+class Vae(Config):
+    """An `AutoencoderKL`: reconstruction (L1), edges (L1 of the gradients) and a little KL."""
+
+    task: Literal["vae"] = "vae"
+    channels: list[int] = [32, 64, 128]
+    latent_channels: Count = 4
+    crop: int = Field(64, ge=16)
+    edge_weight: float = Field(1.0, ge=0)
+    kl_weight: float = Field(1e-5, ge=0)
+
+
+class Clip(Config):
+    """A small CLIP: contrastive text and image towers, with a byte-level BPE learned from the captions."""
+
+    task: Literal["clip"] = "clip"
+    vocabulary: int = Field(3072, ge=512)
+    tokens: int = Field(48, ge=8)
+    width: Count = 192
+    layers: Count = 6
+    heads: Count = 4
+    patch: Count = 8
+
+
+class Denoiser(Config):
+    """The latent U-Net with cross-attention to the frozen text tower; `vae` and `clip` are finished runs."""
+
+    task: Literal["denoiser"] = "denoiser"
+    vae: str
+    clip: str
+    channels: list[int] = [96, 160, 192]
+    layers: Count = 1
+    heads: Count = 4
+    attention: list[bool] = [False, True, True]
+    prediction: Literal["epsilon", "v_prediction"] = "v_prediction"
+    prompt_dropout: Fraction = 0.1
+    snr_gamma: float | None = Field(5.0, gt=0)
+
+
+class ControlRun(Config):
+    """A ControlNet on the locked base; `condition` is a map of the data set or else an annotator's kind."""
+
+    task: Literal["control"] = "control"
+    base: str
+    condition: str
+    control: ControlConfig = ControlConfig()
+    prompt_dropout: Fraction = 0.5
+    snr_gamma: float | None = Field(5.0, gt=0)
+
+
+class Recipe(Config):
+    """One run."""
+
+    output: str
+    steps: Count
+    batch: Count = 64
+    seed: int = Field(0, ge=0)
+    precision: Literal["fp32", "bf16"] = "fp32"
+    device: str = "cpu"
+    threads: int | None = Field(None, ge=1)
+    average: float = Field(0.999, ge=0, lt=1)
+    checkpoint_minutes: float = Field(5.0, gt=0)
+    sheet_steps: int = Field(500, ge=1)
+    log_steps: int = Field(20, ge=1)
+    data: Data
+    optimizer: Optimizer = Optimizer()
+    learn: Annotated[Vae | Clip | Denoiser | ControlRun, Field(discriminator="task")]

@@ -1,0 +1,140 @@
+"""The one training loop: VAE, CLIP, denoiser and ControlNets are tasks of it."""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from underdraw.errors import UnderdrawError
+from underdraw.formats.checkpoint import Checkpoint, latest, optimizer_tensors, prune, restore_optimizer
+from underdraw.training.recipe import Optimizer, Recipe
+
+__all__ = ["State", "Task", "Watcher", "learning_rate", "train"]
+
+
+class Task(Protocol):
+    """What one training learns. Everything in it is a function of the step, so that a resumed run sees the same."""
+
+    module: nn.Module
+
+    def losses(self, step: int) -> dict[str, Tensor]:
+        """The named losses of one step's batch; their sum is minimised."""
+
+    def sheet(self) -> Tensor:
+        """A picture 3×H×W in [0, 1] of what has been learnt so far (drawn with the averaged weights)."""
+
+    def export(self, folder: Path) -> None:
+        """Write what was learnt as a diffusers-layout folder."""
+
+
+@dataclass
+class State:
+    """A run under way."""
+
+    recipe: Recipe
+    task: Task
+    optimizer: torch.optim.Optimizer
+    average: dict[str, Tensor]
+    step: int = 0
+    sums: dict[str, float] = field(default_factory=dict)
+    """Each loss summed over the steps since the last line of the log."""
+
+    @property
+    def folder(self) -> Path:
+        """Where the run lives."""
+        return Path(self.recipe.output)
+
+    def save(self) -> Path:
+        """Write a checkpoint and forget all but the two newest."""
+        place = Checkpoint(
+            self.step,
+            dict(self.task.module.state_dict()),
+            self.average,
+            optimizer_tensors(self.optimizer, self.task.module),
+            {"recipe": self.recipe.model_dump(mode="json"), "sums": self.sums},
+        ).save(self.folder / "checkpoints")
+        prune(self.folder / "checkpoints", keep=2)
+        return place
+
+    def resume(self) -> None:
+        """Go on from the newest checkpoint, if there is one."""
+        place = latest(self.folder / "checkpoints")
+        if place is None:
+            return
+        checkpoint = Checkpoint.load(place)
+        self.task.module.load_state_dict(checkpoint.model)
+        restore_optimizer(self.optimizer, self.task.module, checkpoint.optimizer)
+        for name, value in checkpoint.average.items():
+            self.average[name].copy_(value)
+        self.step, self.sums = checkpoint.step, dict(checkpoint.about["sums"])
+
+
+Watcher = Callable[[State, dict[str, float]], None]
+
+
+def train(task: Task, recipe: Recipe, watchers: Sequence[Watcher] = (), minutes: float = math.inf) -> State:
+    """Train until `recipe.steps` or for `minutes`, then checkpoint; called again, it goes on where it stopped.
+
+    Raises UnderdrawError when a loss is no longer finite; the checkpoint before it stays.
+    """
+    accelerator = Accelerator(
+        mixed_precision="bf16" if recipe.precision == "bf16" else "no", cpu=recipe.device == "cpu"
+    )
+    state = _begin(task, recipe)
+    state.resume()
+    end = time.monotonic() + 60 * minutes
+    while state.step < recipe.steps and time.monotonic() < end:
+        for group in state.optimizer.param_groups:
+            group["lr"] = learning_rate(recipe.optimizer, state.step, recipe.steps)
+        with accelerator.autocast():
+            losses = task.losses(state.step)
+        accelerator.backward(sum(losses.values()))
+        nn.utils.clip_grad_norm_(task.module.parameters(), recipe.optimizer.clip)
+        state.optimizer.step()
+        state.optimizer.zero_grad()
+        state.step += 1
+        _average(state)
+        figures = _figures(losses, state.step)
+        for watch in watchers:
+            watch(state, figures)
+    state.save()
+    return state
+
+
+def _begin(task: Task, recipe: Recipe) -> State:
+    chosen = recipe.optimizer
+    learners = [parameter for parameter in task.module.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(
+        learners, lr=chosen.lr, betas=chosen.betas, weight_decay=chosen.weight_decay, fused=True
+    )
+    return State(recipe, task, optimizer, {k: v.detach().clone() for k, v in task.module.state_dict().items()})
+
+
+def learning_rate(optimizer: Optimizer, step: int, steps: int) -> float:
+    """Rises over `warmup`, stays level, falls to nothing over the last `cooldown` steps."""
+    rise = (step + 1) / max(1, optimizer.warmup)
+    fall = (steps - step) / max(1, optimizer.cooldown)
+    return optimizer.lr * min(1.0, rise, fall if optimizer.cooldown else 1.0)
+
+
+def _average(state: State) -> None:
+    """Exponential moving average of the weights; a short memory at first, so that the beginning does not linger."""
+    decay = min(state.recipe.average, (1 + state.step) / (10 + state.step))
+    for name, value in state.task.module.state_dict().items():
+        if value.is_floating_point():
+            state.average[name].lerp_(value.detach(), 1 - decay)
+        else:
+            state.average[name].copy_(value)
+
+
+def _figures(losses: dict[str, Tensor], step: int) -> dict[str, float]:
+    figures = {name: float(loss.detach()) for name, loss in losses.items()}
+    if bad := [name for name, figure in figures.items() if not math.isfinite(figure)]:
+        raise UnderdrawError(f"loss {bad[0]!r} is {figures[bad[0]]} at step {step}; lower the learning rate and resume")
+    return figures

@@ -1,0 +1,125 @@
+"""What happens beside the training: the log, the bar, the checkpoints, the pictures. Each is called after a step."""
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor
+
+from underdraw import images
+from underdraw.files import atomic
+from underdraw.training.sheets import plot_losses
+from underdraw.training.trainer import State
+
+__all__ = ["Checkpoints", "Sheets", "log", "progress", "read_log", "swapped"]
+
+
+def log(state: State, figures: dict[str, float]) -> None:
+    """`log.jsonl`: the mean of each loss over every `log_steps` steps."""
+    for name, figure in figures.items():
+        state.sums[name] = state.sums.get(name, 0.0) + figure
+    every = state.recipe.log_steps
+    if state.step % every == 0:
+        write_log(state, {name: total / every for name, total in state.sums.items()})
+        state.sums.clear()
+
+
+def write_log(state: State, figures: dict[str, float]) -> None:
+    """One line {step, …} at the end of the run's log, in place of lines that a run beyond this step has left."""
+    path = state.folder / "log.jsonl"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = read_log(path)
+    if lines and lines[-1]["step"] >= state.step or _torn(path):
+        kept = [line for line in lines if line["step"] < state.step]
+        with atomic(path) as draft:
+            draft.write_text("".join(json.dumps(line) + "\n" for line in kept))
+    with path.open("a") as file:
+        file.write(json.dumps({"step": state.step, **figures}) + "\n")
+
+
+def _torn(path: Path) -> bool:
+    """Whether a kill left the last line unfinished."""
+    return path.exists() and not path.read_bytes().endswith(b"\n")
+
+
+def read_log(path: Path) -> list[dict[str, float]]:
+    """The lines of a log; a last line that a kill cut short is left out."""
+    lines = []
+    for line in path.read_text().splitlines() if path.exists() else []:
+        try:
+            lines.append(json.loads(line))
+        except ValueError:
+            break
+    return lines
+
+
+class Checkpoints:
+    """A checkpoint every `checkpoint_minutes`."""
+
+    def __init__(self) -> None:
+        self._last = time.monotonic()
+
+    def __call__(self, state: State, figures: dict[str, float]) -> None:
+        """Save when it is time."""
+        if time.monotonic() - self._last > 60 * state.recipe.checkpoint_minutes:
+            state.save()
+            self._last = time.monotonic()
+
+
+class Sheets:
+    """Every `sheet_steps` steps: `sheets/<step>.png`, drawn with the averaged weights, and `losses.png`."""
+
+    def __call__(self, state: State, figures: dict[str, float]) -> None:
+        """Draw when it is time."""
+        if state.step % state.recipe.sheet_steps == 0 or state.step == state.recipe.steps:
+            with swapped(state):
+                sheet: Tensor = state.task.sheet()
+            images.write(sheet, state.folder / "sheets" / f"{state.step:08d}.png")
+            if lines := read_log(state.folder / "log.jsonl"):
+                curves = {name: [line[name] for line in lines] for name in lines[-1] if name != "step"}
+                plot_losses([int(line["step"]) for line in lines], curves, state.folder / "losses.png")
+
+
+@contextmanager
+def swapped(state: State) -> Iterator[None]:
+    """The task's module with the averaged weights, and in evaluation mode, within the block."""
+    module = state.task.module
+    live = {name: value.detach().clone() for name, value in module.state_dict().items()}
+    mode = module.training
+    try:
+        module.load_state_dict(state.average)
+        module.eval()
+        with torch.random.fork_rng():
+            yield
+    finally:
+        module.load_state_dict(live)
+        module.train(mode)
+
+
+@contextmanager
+def progress(console: Console, state_steps: int) -> Iterator["Bar"]:
+    """A bar with the step, the pictures a second, the losses and the time that remains."""
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[note]}"), TimeRemainingColumn())
+    with Progress(*columns, console=console) as shown:
+        yield Bar(shown, state_steps)
+
+
+class Bar:
+    """The watcher behind `progress`."""
+
+    def __init__(self, shown: Progress, steps: int) -> None:
+        self._shown, self._begun, self._first = shown, time.monotonic(), -1
+        self._task = shown.add_task("train", total=steps, note="")
+
+    def __call__(self, state: State, figures: dict[str, float]) -> None:
+        """Move on."""
+        if self._first < 0:
+            self._first = state.step - 1
+        rate = (state.step - self._first) * state.recipe.batch / (time.monotonic() - self._begun)
+        losses = " ".join(f"{name} {figure:.4f}" for name, figure in figures.items())
+        self._shown.update(self._task, completed=state.step, note=f"{rate:.0f} pictures/s  {losses}")
