@@ -1,0 +1,52 @@
+"""The heart: a locked U-Net split at its waist, control branches, fusions, and the noise process.
+
+    encode (locked) ─▶ skips ─▶ + Σ w·m·fusion(skip, branch(hint, …)) ─▶ decode
+
+`Backbone.load` reads a base, `build` makes a control network for it, `predict` runs both, `save_control` and
+`load_control` keep it.
+"""
+
+from underdraw.model.backbone import Backbone, Moments
+from underdraw.model.branches import BRANCHES, Branch, BranchConfig
+from underdraw.model.control import Control, predict, speaking
+from underdraw.model.controlnet import ControlConfig, ControlNet, build
+from underdraw.model.fusions import FUSIONS, FusionConfig
+from underdraw.model.policies import POLICIES, Policy, apply_policy, trainable
+from underdraw.model.process import Process
+from underdraw.model.store import load_control, save_control
+from underdraw.model.taps import HINTS, TAPS
+from underdraw.model.text import Text, join, projected_once
+from underdraw.model.trunk import Encoding, Site, decode, encode, sites
+
+__all__ = [
+    "BRANCHES",
+    "FUSIONS",
+    "HINTS",
+    "POLICIES",
+    "TAPS",
+    "Backbone",
+    "Branch",
+    "BranchConfig",
+    "Control",
+    "ControlConfig",
+    "ControlNet",
+    "Encoding",
+    "FusionConfig",
+    "Moments",
+    "Policy",
+    "Process",
+    "Site",
+    "Text",
+    "apply_policy",
+    "build",
+    "decode",
+    "encode",
+    "join",
+    "load_control",
+    "predict",
+    "projected_once",
+    "save_control",
+    "sites",
+    "speaking",
+    "trainable",
+]

@@ -1,0 +1,100 @@
+"""Reading folders in diffusers layout: every file is whole and every tensor is meant, or one line says which is not."""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from underdraw.errors import CheckpointError
+
+# Tensors that old files carry and no model needs.
+_IGNORED = ("position_ids", "alphas_cumprod")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The table in a JSON file. Raises CheckpointError naming the file."""
+    try:
+        table = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{path} is missing; give a folder in diffusers layout, copied whole") from error
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path} can't be read as JSON ({error}); copy it again") from error
+    if not isinstance(table, dict):
+        raise CheckpointError(f"{path} does not hold a table; copy it again")
+    return table
+
+
+def load_model(kind: Any, folder: Path, stem: str, dtype: torch.dtype) -> nn.Module:
+    """A diffusers or transformers model of class `kind`, locked and in evaluation mode.
+
+    stem: the name of its weight files. Raises CheckpointError naming the file, or counting the keys, that don't fit.
+    """
+    read_json(folder / "config.json")
+    _, variant = weight_files(folder, stem)
+    try:
+        model, report = kind.from_pretrained(
+            str(folder), variant=variant, use_safetensors=True, local_files_only=True, output_loading_info=True
+        )
+    except (OSError, ValueError, TypeError, KeyError, RuntimeError) as error:
+        raise CheckpointError(
+            f"{folder} does not hold a {kind.__name__}: {_first_line(error)}; use its own files"
+        ) from error
+    refuse_keys(folder, missing=report["missing_keys"], unknown=report["unexpected_keys"])
+    locked: nn.Module = model.to(dtype).requires_grad_(False).eval()
+    return locked
+
+
+def read_tensors(folder: Path, stem: str) -> dict[str, Tensor]:
+    """All tensors of a component, of one file or of many shards. Raises CheckpointError."""
+    tensors: dict[str, Tensor] = {}
+    for path in weight_files(folder, stem)[0]:
+        tensors |= load_file(path)
+    return tensors
+
+
+def weight_files(folder: Path, stem: str) -> tuple[list[Path], str | None]:
+    """The whole safetensors files of a component (one, or the shards of an index), and their variant ("fp16").
+
+    Raises CheckpointError for missing, truncated or pickled ones.
+    """
+    for variant in (None, "fp16", "bf16"):
+        mark = f".{variant}" if variant else ""
+        single, index = folder / f"{stem}{mark}.safetensors", folder / f"{stem}.safetensors.index{mark}.json"
+        if single.is_file():
+            return [whole(single)], variant
+        if index.is_file():
+            names = read_json(index).get("weight_map", {}).values()
+            return [whole(folder / name) for name in sorted(set(names))], variant
+    pickles = sorted(path.name for path in folder.glob("*.bin")) if folder.is_dir() else []
+    if pickles:
+        raise CheckpointError(f"{folder / pickles[0]} is a pickle, which could run code; convert it to safetensors")
+    raise CheckpointError(f"{folder / stem}.safetensors is missing; copy the folder whole")
+
+
+def whole(path: Path) -> Path:
+    """The path, if it is a complete safetensors file. Raises CheckpointError."""
+    try:
+        with safe_open(path, framework="pt"):
+            return path
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{path} is missing; copy the folder whole") from error
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{path} is truncated or not safetensors ({error}); copy it again") from error
+
+
+def refuse_keys(place: Path, missing: Iterable[str], unknown: Iterable[str]) -> None:
+    """Raises CheckpointError counting and naming keys that a model lacks or does not know (a few old ones pass)."""
+    for what, keys in (("lacks", missing), ("has unknown", unknown)):
+        named = sorted(key for key in keys if not key.endswith(_IGNORED))
+        if named:
+            shown = ", ".join(named[:3]) + (" …" if len(named) > 3 else "")
+            raise CheckpointError(f"{place} {what} {len(named)} tensors ({shown}); it belongs to another model")
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0]
