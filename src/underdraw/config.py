@@ -3,9 +3,11 @@
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeGuard, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
 
 from underdraw.errors import ConfigError
 from underdraw.registry import nearest
@@ -64,16 +66,55 @@ def _lay(table: dict[str, Any], override: str) -> None:
 
 def _explain(kind: type[BaseModel], error: ValidationError) -> str:
     first = error.errors()[0]
-    place = [str(part) for part in first["loc"]]
+    place, table = _locate(kind, first["loc"])
     key = ".".join(place)
-    if first["type"] == "extra_forbidden":
-        return f"unknown key {key!r}; {nearest(place[-1], _keys(kind, place[:-1]))}"
-    return f"{key}: {first['msg'].lower()}" + ("" if first["type"] == "missing" else f" (got {first['input']!r})")
+    match first["type"]:
+        case "extra_forbidden":
+            return f"unknown key {key!r}; {nearest(place[-1], sorted(table.model_fields))}"
+        case "union_tag_invalid":
+            known = [each.strip(" '") for each in first["ctx"]["expected_tags"].split(",")]
+            return (
+                f"{key}.{_discriminator(first)}: unknown {first['ctx']['tag']!r}; {nearest(first['ctx']['tag'], known)}"
+            )
+        case "union_tag_not_found":
+            return f"{key}.{_discriminator(first)}: field required"
+        case "missing":
+            return f"{key}: field required"
+        case _:
+            return f"{key}: {first['msg'].lower()} (got {first['input']!r})"
 
 
-def _keys(kind: type[BaseModel], place: Sequence[str]) -> list[str]:
-    for part in place:
-        field = kind.model_fields.get(part)
-        if field is not None and isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            kind = field.annotation
-    return sorted(kind.model_fields)
+def _discriminator(error: ErrorDetails) -> str:
+    """The key that says which of several tables one is."""
+    return str(error["ctx"]["discriminator"]).strip("'")
+
+
+def _locate(kind: type[BaseModel], location: Sequence[str | int]) -> tuple[list[str], type[BaseModel]]:
+    """Where an error is, as the file spells it, and the table that holds the last key.
+
+    Pydantic's locations also name which of several tables was chosen; the file does not.
+    """
+    place: list[str] = []
+    choices: dict[str, type[BaseModel]] = {}
+    below: type[BaseModel] | None = kind
+    for part in location:
+        if part in choices:
+            below, choices = choices[str(part)], {}
+            continue
+        kind = below or kind
+        place.append(str(part))
+        field = kind.model_fields.get(str(part))
+        below = field.annotation if field and _is_table(field.annotation) else None
+        choices = _choices(field) if field and field.discriminator else {}
+    return place, kind
+
+
+def _is_table(annotation: object) -> TypeGuard[type[BaseModel]]:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
+
+
+def _choices(field: FieldInfo) -> dict[str, type[BaseModel]]:
+    """The tables that a field can hold, by what their discriminating key says."""
+    tables = [member for member in get_args(field.annotation) if _is_table(member)]
+    key = str(field.discriminator)
+    return {tag: table for table in tables for tag in get_args(table.model_fields[key].annotation)}

@@ -4,7 +4,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from underdraw.errors import InputError
@@ -20,6 +20,8 @@ def atomic(path: str | Path) -> Iterator[Path]:
     Raises InputError when the disk or the permissions refuse.
     """
     final = Path(path)
+    if not final.name:
+        raise InputError(f"cannot write {str(path)!r}: it has no name; give one")
     draft = final.with_name(f".{final.name}.{uuid.uuid4().hex[:8]}.part")
     try:
         final.parent.mkdir(parents=True, exist_ok=True)
@@ -53,4 +55,5 @@ def _remove(draft: Path) -> None:
     if draft.is_dir():
         shutil.rmtree(draft, ignore_errors=True)
     else:
-        draft.unlink(missing_ok=True)
+        with suppress(OSError):  # where the draft could not even be begun, there is nothing to remove
+            draft.unlink()

@@ -1,14 +1,16 @@
 """Pictures between files and tensors: the only place besides annotators where uint8, HWC or PIL exist (law 8)."""
 
 import io
+import struct
 import warnings
+import zlib
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
+from PIL import Image, ImageOps, PngImagePlugin
 from torch import Tensor
 from torch.nn import functional
 
@@ -34,6 +36,9 @@ MIN_SIDE = 8
 """Smallest side in pixels that a picture or map may have."""
 MAX_TEXT = 16 * 2**20
 """Largest text chunk of a PNG that is read, in bytes."""
+
+BROKEN = (OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, ArithmeticError, struct.error, zlib.error)
+"""What pillow raises for pictures that are damaged or none at all."""
 
 Reduction = Literal["area", "max", "nearest", "bicubic"]
 
@@ -64,7 +69,7 @@ def decode(data: bytes, name: str, *, background: tuple[float, float, float] = (
 def _open(data: bytes, name: str) -> Image.Image:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            warnings.simplefilter("ignore")  # of large pictures and of damaged tags: we refuse, or do without
             picture = Image.open(io.BytesIO(data))
             width, height = picture.size
             if width * height > MAX_PIXELS:
@@ -73,13 +78,21 @@ def _open(data: bytes, name: str) -> Image.Image:
                 raise InputError(f"{name} is {width}×{height}; both sides must be at least {MIN_SIDE} pixels")
             picture.seek(0)
             picture.load()
+            return _upright(picture)
     except Image.DecompressionBombError as error:
         raise InputError(f"{name} is too large: at most {MAX_PIXELS:,} pixels are read; reduce it first") from error
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError) as error:
+    except BROKEN as error:
         raise InputError(
             f"{name} is not a picture that can be read (PNG, JPEG, WebP …): {_first_line(error)}"
         ) from error
-    return ImageOps.exif_transpose(picture)
+
+
+def _upright(picture: Image.Image) -> Image.Image:
+    """Turned as its EXIF tag says; as it is where the tags are damaged."""
+    try:
+        return ImageOps.exif_transpose(picture)
+    except BROKEN:
+        return picture
 
 
 def _first_line(error: Exception) -> str:

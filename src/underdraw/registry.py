@@ -12,7 +12,7 @@ __all__ = ["Registry", "nearest"]
 def nearest(name: str, known: list[str]) -> str:
     """`; did you mean 'canny'?` or, when nothing is near, the list of what there is."""
     close = get_close_matches(name, known, n=1, cutoff=0.5)
-    return f"did you mean {close[0]!r}?" if close else f"there is {', '.join(known)}"
+    return f"did you mean {close[0]!r}?" if close else f"there is {', '.join(known) or 'none'}"
 
 
 T = TypeVar("T")
@@ -46,6 +46,9 @@ class Registry(Generic[T]):
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.names())
+
+    def __len__(self) -> int:
+        return len(self._parts)
 
     def names(self) -> list[str]:
         """All names, sorted."""
