@@ -34,7 +34,7 @@ class ControlTask:
                 use_float32_attention(part)
         channels_last(self.backbone.unet)
         self.module: nn.Module = channels_last(self.net)
-        self.latents = LatentSet.encode(self.backbone, pictures)
+        self.latents = LatentSet.encode(self.backbone, pictures, Path(recipe.output).parent / "cache")
 
     def losses(self, step: int) -> dict[str, Tensor]:
         """`denoise`: the weighted squared error of the prediction under the map."""

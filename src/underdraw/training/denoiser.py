@@ -71,7 +71,7 @@ class DenoiserTask:
             tokenizers=(CLIPTokenizer.from_pretrained(config.clip),),
             scheduler=self.scheduler.config,
         )
-        self.latents = LatentSet.encode(self.backbone, pictures)
+        self.latents = LatentSet.encode(self.backbone, pictures, Path(recipe.output).parent / "cache")
 
     def losses(self, step: int) -> dict[str, Tensor]:
         """`denoise`: the weighted squared error of the prediction."""

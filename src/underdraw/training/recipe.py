@@ -7,7 +7,7 @@ from pydantic import Field
 from underdraw.config import Config
 from underdraw.model import ControlConfig
 
-__all__ = ["Clip", "ControlRun", "Data", "Denoiser", "Optimizer", "Recipe", "Vae"]
+__all__ = ["Clip", "ControlRun", "Data", "Denoiser", "Optimizer", "ReaderRun", "Recipe", "Vae"]
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
@@ -83,6 +83,15 @@ class ControlRun(Config):
     snr_gamma: float | None = Field(5.0, gt=0)
 
 
+class ReaderRun(Config):
+    """A small network that reads maps of one kind from pictures, to judge drawn ones; `kind` stands in `data.maps`."""
+
+    task: Literal["reader"] = "reader"
+    kind: str = "depth"
+    channels: list[Annotated[int, Field(ge=8, multiple_of=8)]] = Field([24, 48, 64], min_length=1)
+    edge_weight: float = Field(2.0, ge=0)
+
+
 class Recipe(Config):
     """One run."""
 
@@ -99,4 +108,4 @@ class Recipe(Config):
     log_steps: int = Field(20, ge=1)
     data: Data
     optimizer: Optimizer = Optimizer()
-    learn: Annotated[Vae | Clip | Denoiser | ControlRun, Field(discriminator="task")]
+    learn: Annotated[Vae | Clip | Denoiser | ControlRun | ReaderRun, Field(discriminator="task")]
