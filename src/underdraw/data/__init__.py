@@ -1,1 +1,1 @@
-"""Worlds, records and batches."""
+"""Pictures to learn from: the two worlds, image folders, batches."""

@@ -22,7 +22,15 @@ from torch import Tensor, nn
 from underdraw.errors import CheckpointError
 from underdraw.files import atomic
 
-__all__ = ["Checkpoint", "latest", "load_tensors", "prune", "save_tensors"]
+__all__ = [
+    "Checkpoint",
+    "latest",
+    "load_tensors",
+    "optimizer_tensors",
+    "prune",
+    "restore_optimizer",
+    "save_tensors",
+]
 
 
 @dataclass(frozen=True)
@@ -87,17 +95,17 @@ def save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer, module: nn.Module) -> dict[str, Tensor]:
     """The optimizer's state under names: `exp_avg/<parameter>`; scalars become tensors."""
-    names = {parameter: name for name, parameter in module.named_parameters()}
     return {
-        f"{key}/{names[parameter]}": torch.as_tensor(value)
-        for parameter, state in optimizer.state.items()
-        for key, value in state.items()
+        f"{key}/{name}": torch.as_tensor(value)
+        for name, parameter in module.named_parameters()
+        for key, value in optimizer.state.get(parameter, {}).items()
     }
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """The inverse of `optimizer_tensors`."""
+    """The inverse of `optimizer_tensors`; each state is laid out in memory as its parameter."""
     parameters = dict(module.named_parameters())
     for name, value in tensors.items():
         key, _, parameter = name.partition("/")
-        optimizer.state[parameters[parameter]][key] = value.clone()
+        like = parameters[parameter] if value.shape == parameters[parameter].shape else value
+        optimizer.state[parameters[parameter]][key] = torch.empty_like(like, requires_grad=False).copy_(value)

@@ -1,7 +1,7 @@
 """Learning a small CLIP: captions and pictures side by side (Radford et al. 2021, section 2.3)."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import torch
@@ -110,7 +110,7 @@ def contrast(logits: Tensor) -> Tensor:
     return (functional.cross_entropy(logits, truth) + functional.cross_entropy(logits.t(), truth)) / 2
 
 
-def _pick(texts: list[str], draw: torch.Generator) -> str:
+def _pick(texts: Sequence[str], draw: torch.Generator) -> str:
     """One of a picture's captions; the first (English) as often as all the others together."""
     first = len(texts) == 1 or bool(torch.rand((), generator=draw) < 0.5)
     return texts[0] if first else texts[1 + int(torch.randint(len(texts) - 1, (), generator=draw))]

@@ -118,7 +118,7 @@ def export_backbone(backbone: Backbone, scheduler: DDIMScheduler, folder: Path) 
         "tokenizer": ("transformers", backbone.tokenizers[0]),
     }
     index: dict[str, object] = {"_class_name": "StableDiffusionPipeline", "requires_safety_checker": False}
-    index |= dict.fromkeys(("feature_extractor", "image_encoder", "safety_checker"), [None, None])
+    index |= {key: [None, None] for key in ("feature_extractor", "image_encoder", "safety_checker")}
     for name, (library, part) in parts.items():
         part.save_pretrained(folder / name)
         index[name] = [library, type(part).__name__]

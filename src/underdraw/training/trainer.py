@@ -1,8 +1,11 @@
 """The one training loop: VAE, CLIP, denoiser and ControlNets are tasks of it."""
 
 import math
+import signal
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -81,30 +84,54 @@ Watcher = Callable[[State, dict[str, float]], None]
 def train(task: Task, recipe: Recipe, watchers: Sequence[Watcher] = (), minutes: float = math.inf) -> State:
     """Train until `recipe.steps` or for `minutes`, then checkpoint; called again, it goes on where it stopped.
 
+    An interrupt (Ctrl-C, SIGTERM) ends it after the step under way, with a checkpoint, as KeyboardInterrupt.
     Raises UnderdrawError when a loss is no longer finite; the checkpoint before it stays.
     """
-    accelerator = Accelerator(
-        mixed_precision="bf16" if recipe.precision == "bf16" else "no", cpu=recipe.device == "cpu"
-    )
+    accelerator = Accelerator(cpu=recipe.device == "cpu")
     state = _begin(task, recipe)
     state.resume()
     end = time.monotonic() + 60 * minutes
-    while state.step < recipe.steps and time.monotonic() < end:
-        for group in state.optimizer.param_groups:
-            group["lr"] = learning_rate(recipe.optimizer, state.step, recipe.steps)
-        with accelerator.autocast():
-            losses = task.losses(state.step)
-        accelerator.backward(sum(losses.values()))
-        nn.utils.clip_grad_norm_(task.module.parameters(), recipe.optimizer.clip)
-        state.optimizer.step()
-        state.optimizer.zero_grad()
-        state.step += 1
-        _average(state)
-        figures = _figures(losses, state.step)
-        for watch in watchers:
-            watch(state, figures)
-    state.save()
+    with interrupts() as asked:
+        while state.step < recipe.steps and time.monotonic() < end and not asked:
+            for group in state.optimizer.param_groups:
+                group["lr"] = learning_rate(recipe.optimizer, state.step, recipe.steps)
+            # Not accelerate's own autocast: its precision could not change within a process.
+            with torch.autocast(accelerator.device.type, torch.bfloat16, enabled=recipe.precision == "bf16"):
+                losses = task.losses(state.step)
+            accelerator.backward(sum(losses.values()))
+            nn.utils.clip_grad_norm_(task.module.parameters(), recipe.optimizer.clip)
+            figures = _figures(losses, state.step)
+            state.optimizer.step()
+            state.optimizer.zero_grad()
+            state.step += 1
+            _average(state)
+            for watch in watchers:
+                watch(state, figures)
+        state.save()
+    if asked:
+        raise KeyboardInterrupt
     return state
+
+
+@contextmanager
+def interrupts() -> Iterator[list[int]]:
+    """A list that fills when somebody asks to stop; a second time is not asked but done."""
+    asked: list[int] = []
+
+    def ask(number: int, frame: object) -> None:
+        if asked:
+            raise KeyboardInterrupt
+        asked.append(number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield asked
+        return
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _begin(task: Task, recipe: Recipe) -> State:

@@ -34,7 +34,7 @@ def write_log(state: State, figures: dict[str, float]) -> None:
     path = state.folder / "log.jsonl"
     path.parent.mkdir(parents=True, exist_ok=True)
     lines = read_log(path)
-    if lines and lines[-1]["step"] >= state.step or _torn(path):
+    if (lines and lines[-1]["step"] >= state.step) or _torn(path):
         kept = [line for line in lines if line["step"] < state.step]
         with atomic(path) as draft:
             draft.write_text("".join(json.dumps(line) + "\n" for line in kept))
@@ -102,24 +102,31 @@ def swapped(state: State) -> Iterator[None]:
 
 
 @contextmanager
-def progress(console: Console, state_steps: int) -> Iterator["Bar"]:
-    """A bar with the step, the pictures a second, the losses and the time that remains."""
+def progress(console: Console, steps: int) -> Iterator["Bar"]:
+    """A bar with the step, the pictures a second, the losses and the time that remains; without a terminal, lines."""
     columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[note]}"), TimeRemainingColumn())
-    with Progress(*columns, console=console) as shown:
-        yield Bar(shown, state_steps)
+    with Progress(*columns, console=console, disable=not console.is_terminal) as shown:
+        yield Bar(shown, steps)
 
 
 class Bar:
     """The watcher behind `progress`."""
 
+    EVERY = 60.0
+    """Seconds between two lines where there is no terminal."""
+
     def __init__(self, shown: Progress, steps: int) -> None:
-        self._shown, self._begun, self._first = shown, time.monotonic(), -1
+        self._shown, self._begun, self._told, self._first = shown, time.monotonic(), time.monotonic(), -1
         self._task = shown.add_task("train", total=steps, note="")
 
     def __call__(self, state: State, figures: dict[str, float]) -> None:
         """Move on."""
+        now = time.monotonic()
         if self._first < 0:
-            self._first = state.step - 1
-        rate = (state.step - self._first) * state.recipe.batch / (time.monotonic() - self._begun)
-        losses = " ".join(f"{name} {figure:.4f}" for name, figure in figures.items())
-        self._shown.update(self._task, completed=state.step, note=f"{rate:.0f} pictures/s  {losses}")
+            self._first, self._begun = state.step, now
+        rate = (state.step - self._first) * state.recipe.batch / max(now - self._begun, 1e-9)
+        note = f"{rate:.0f} pictures/s  " + " ".join(f"{name} {figure:.4f}" for name, figure in figures.items())
+        self._shown.update(self._task, completed=state.step, note=note)
+        if self._shown.disable and now - self._told > self.EVERY:
+            self._told = now
+            self._shown.console.print(f"step {state.step} of {state.recipe.steps}  {note}", highlight=False)

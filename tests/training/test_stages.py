@@ -1,0 +1,89 @@
+"""From nothing to a ControlNet: all the stages on a tiny world, each reading what the one before has written."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import ControlNetModel, StableDiffusionPipeline
+from transformers import CLIPModel, CLIPTokenizer
+
+from underdraw import images
+from underdraw.model import Backbone, load_control
+from underdraw.training.recipe import Recipe
+from underdraw.training.tasks import build_task
+from underdraw.training.trainer import State, train
+from underdraw.training.watchers import Sheets, log, read_log, swapped
+
+VAE = {"task": "vae", "channels": [8, 16], "crop": 16}
+CLIP = {"task": "clip", "vocabulary": 560, "tokens": 16, "width": 32, "layers": 1, "heads": 2, "patch": 16}
+DENOISER = {"task": "denoiser", "channels": [32, 64], "attention": [False, True], "heads": 2}
+
+Make = Callable[..., Recipe]
+
+
+def _run(recipe: Recipe) -> State:
+    state = train(build_task(recipe), recipe, [log, Sheets()])
+    with swapped(state):
+        state.task.export(state.folder / "export")
+    return state
+
+
+@pytest.fixture
+def base(recipe: Make) -> Path:
+    """A tiny base, trained for six steps."""
+    vae, clip = _run(recipe(VAE, "vae")), _run(recipe(CLIP, "clip"))
+    told = DENOISER | {"vae": f"{vae.folder}/export", "clip": f"{clip.folder}/export"}
+    return _run(recipe(told, "base")).folder / "export"
+
+
+def test_every_stage_writes_what_the_next_one_reads(recipe: Make, base: Path) -> None:
+    backbone = Backbone.load(base)
+    assert backbone.factor == 2
+    assert 0.05 < backbone.vae.config.scaling_factor < 100
+    told = {"task": "control", "base": str(base), "condition": "canny"}
+    before = {path: path.read_bytes() for path in sorted(base.rglob("*.safetensors"))}
+    state = _run(recipe(told, "control"))
+    net = load_control(state.folder / "export", backbone.unet)
+    assert any(float(tap.weight.detach().abs().max()) > 0 for tap in net.branch.controlnet_down_blocks.children())
+    assert {path: path.read_bytes() for path in sorted(base.rglob("*.safetensors"))} == before
+    ControlNetModel.from_pretrained(state.folder / "export")
+    assert images.read(state.folder / "sheets" / "00000006.png").shape[1] == 3
+    assert (state.folder / "losses.png").exists()
+
+
+def test_a_locked_run_leaves_the_backbone_as_it_was(recipe: Make, base: Path) -> None:
+    task = build_task(recipe({"task": "control", "base": str(base), "condition": "depth"}, "locked"))
+    unet = task.backbone.unet  # type: ignore[attr-defined]
+    before = {name: value.clone() for name, value in unet.state_dict().items()}
+    state = train(task, recipe({"task": "control", "base": str(base), "condition": "depth"}, "locked"))
+    assert state.step == 6
+    assert all(torch.equal(value, before[name]) for name, value in unet.state_dict().items())
+    assert not any(parameter.requires_grad for parameter in unet.parameters())
+
+
+def test_the_base_is_a_stable_diffusion_pipeline(base: Path) -> None:
+    pipeline = StableDiffusionPipeline.from_pretrained(base, safety_checker=None)
+    picture = pipeline("a red square", num_inference_steps=2, output_type="np").images[0]  # type: ignore[operator]
+    assert picture.shape == (32, 32, 3)
+    assert json.loads((base / "model_index.json").read_text())["unet"] == ["diffusers", "UNet2DConditionModel"]
+
+
+def test_the_vocabulary_spells_any_text(recipe: Make) -> None:
+    folder = _run(recipe(CLIP, "clip")).folder / "export"
+    tokenizer = CLIPTokenizer.from_pretrained(folder)
+    assert len(tokenizer) <= CLIP["vocabulary"] + 16
+    for text in ("a red square", "方块", "ñandú 🙂 {}"):
+        assert tokenizer.decode(tokenizer(text).input_ids, skip_special_tokens=True) == text
+    clip = CLIPModel.from_pretrained(folder)
+    assert clip.config.text_config.eos_token_id == tokenizer.eos_token_id == tokenizer("").input_ids[-1]
+    assert {"vocab.json", "merges.txt", "tokenizer.json"} <= {path.name for path in folder.iterdir()}
+
+
+def test_losses_fall(recipe: Make) -> None:
+    told = {"task": "reader", "kind": "depth", "channels": [8, 16]}
+    state = _run(recipe(told, "reader", steps=80, log_steps=10, sheet_steps=80, optimizer={"lr": 5e-3, "warmup": 2}))
+    lines = read_log(state.folder / "log.jsonl")
+    assert lines[-1]["step"] == 80
+    assert lines[-1]["map"] < 0.5 * lines[0]["map"]
