@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -17,7 +18,7 @@ from underdraw.training.trainer import State, train
 from underdraw.training.watchers import Sheets, log, read_log, swapped
 
 VAE = {"task": "vae", "channels": [8, 16], "crop": 16}
-CLIP = {"task": "clip", "vocabulary": 560, "tokens": 16, "width": 32, "layers": 1, "heads": 2, "patch": 16}
+CLIP: dict[str, Any] = {"task": "clip", "vocabulary": 560, "tokens": 16, "width": 32, "layers": 1, "heads": 2, "patch": 16}
 DENOISER = {"task": "denoiser", "channels": [32, 64], "attention": [False, True], "heads": 2}
 
 Make = Callable[..., Recipe]
@@ -46,7 +47,7 @@ def test_every_stage_writes_what_the_next_one_reads(recipe: Make, base: Path) ->
     before = {path: path.read_bytes() for path in sorted(base.rglob("*.safetensors"))}
     state = _run(recipe(told, "control"))
     net = load_control(state.folder / "export", backbone.unet)
-    assert any(float(tap.weight.detach().abs().max()) > 0 for tap in net.branch.controlnet_down_blocks.children())
+    assert any(bool(value.any()) for name, value in net.state_dict().items() if "controlnet_down_blocks" in name)
     assert {path: path.read_bytes() for path in sorted(base.rglob("*.safetensors"))} == before
     ControlNetModel.from_pretrained(state.folder / "export")
     assert images.read(state.folder / "sheets" / "00000006.png").shape[1] == 3
@@ -65,7 +66,7 @@ def test_a_locked_run_leaves_the_backbone_as_it_was(recipe: Make, base: Path) ->
 
 def test_the_base_is_a_stable_diffusion_pipeline(base: Path) -> None:
     pipeline = StableDiffusionPipeline.from_pretrained(base, safety_checker=None)
-    picture = pipeline("a red square", num_inference_steps=2, output_type="np").images[0]  # type: ignore[operator]
+    picture = pipeline("a red square", num_inference_steps=2, output_type="np").images[0]
     assert picture.shape == (32, 32, 3)
     assert json.loads((base / "model_index.json").read_text())["unet"] == ["diffusers", "UNet2DConditionModel"]
 
