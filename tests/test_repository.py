@@ -1,14 +1,19 @@
 """What the repository says of itself is so: trees, commands, recipes, pins, version."""
 
 import re
+import shlex
 import subprocess
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from typer.main import get_command
 
 import underdraw
+from underdraw import images
+from underdraw.apps.cli import app
 from underdraw.config import load
 from underdraw.training.recipe import Recipe
 
@@ -52,20 +57,32 @@ def test_the_tree_is_on_disk(readme: str) -> None:
 @pytest.mark.parametrize("readme", READMES)
 def test_the_tree_names_every_room(readme: str) -> None:
     """Nothing in the package's top folder is left out."""
-    rooms = [path for path in (HOUSE / "src" / "underdraw").iterdir() if not path.name.startswith("_")]
+    rooms = [path for path in (HOUSE / "src" / "underdraw").iterdir() if not path.name.startswith(("_", "."))]
     there = {f"src/underdraw/{path.name}{'/' * path.is_dir()}" for path in rooms if path.name != "py.typed"}
     assert there <= set(_tree(_read(readme)))
+
+
+def _typed(readme: str) -> set[str]:
+    """The lines of a README's fenced blocks, without what is said of them."""
+    blocks = re.findall(r"```\w*\n(.*?)```", _read(readme), re.DOTALL)
+    return {line.split("  ")[0] for block in blocks for line in block.splitlines()}
+
+
+@pytest.mark.parametrize("readme", READMES)
+def test_the_command_lines_exist(readme: str) -> None:
+    """Every command line that a README shows has a command and options of that name."""
+    commands: Any = get_command(app)
+    lines = [shlex.split(line) for line in _typed(readme) if line.startswith("underdraw ")]
+    assert len(lines) >= 9
+    for _, command, *words in lines:
+        known = {option for parameter in commands.commands[command].params for option in parameter.opts}
+        assert {word for word in words if word.startswith("-")} <= known, command
 
 
 @pytest.mark.parametrize("readme", READMES)
 def test_the_two_commands_are_told(readme: str) -> None:
     """Both stand in a README as commands to type, and the Makefile knows them."""
-    typed = {
-        line.split("  ")[0]
-        for block in re.findall(r"```\w*\n(.*?)```", _read(readme), re.DOTALL)
-        for line in block.splitlines()
-    }
-    assert set(COMMANDS) <= typed
+    assert set(COMMANDS) <= _typed(readme)
     for command in COMMANDS:
         assert re.search(rf"^{command.removeprefix('make ')}:", _read("Makefile"), re.MULTILINE)
 
@@ -82,6 +99,16 @@ def test_links_lead_somewhere(readme: str) -> None:
     links = re.findall(r"\]\(([^)#\s]+)[^)]*\)", _read(readme))
     missing = [link for link in links if "://" not in link and not (HOUSE / readme).parent.joinpath(link).exists()]
     assert not missing
+
+
+@pytest.mark.parametrize("readme", READMES)
+def test_the_python_of_the_readme_runs(readme: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As it stands there, with the embedded base, in a folder that has the examples."""
+    (tmp_path / "examples").symlink_to(HOUSE / "examples")
+    monkeypatch.chdir(tmp_path)
+    (code,) = re.findall(r"```python\n(.*?)```", _read(readme), re.DOTALL)
+    exec(compile(code, readme, "exec"), {})
+    assert images.read("cat.png").shape == (1, 3, 64, 64)
 
 
 def test_the_tests_that_the_docs_name_exist() -> None:

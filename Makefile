@@ -1,0 +1,79 @@
+# The same commands for people and for CI. `make demo` and `make test` do all missing set-up first.
+#
+#   make setup TORCH_INDEX=https://download.pytorch.org/whl/cpu    torch from this index (a small build without CUDA)
+#   make setup PYTHON=python3.12                                   another Python (3.11 or later)
+#   make embedded RECIPES=gpu                                      train the weights that ship again, on a GPU
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+TORCH_INDEX ?=
+RECIPES ?= cpu
+PIXELS := $(if $(filter gpu,$(RECIPES)),128,64)
+WORLDS := worlds/$(PIXELS)
+ROOMS ?= 16500
+
+VENV := .venv
+BIN := $(VENV)/bin
+# One stamp an index, so that naming another index later fetches its torch.
+READY := $(VENV)/.ready$(if $(TORCH_INDEX),-$(notdir $(TORCH_INDEX:/=)))
+# Bytecode is compiled when a module is first imported; compiling all of torch here would take half a minute more.
+INSTALL := $(BIN)/python -m pip install --no-compile -c constraints.txt
+# Two makes at once: the second waits, and then finds the set-up done.
+LOCK := $(if $(shell command -v flock),flock $(VENV)/.lock)
+
+.PHONY: setup demo test test-slow check format bench embedded
+
+setup: $(READY)
+	@echo "Ready: $(BIN)/underdraw --help"
+
+ifndef UNDERDRAW_LOCKED
+$(READY): pyproject.toml constraints.txt
+	@mkdir -p $(VENV)
+	@$(LOCK) $(MAKE) --no-print-directory UNDERDRAW_LOCKED=1 $(READY)
+else
+$(READY): pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or later is needed; install it, or say where: make setup PYTHON=..."; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or later is needed, this is " + sys.version.split()[0] + "; say which: make setup PYTHON=...")'
+	@echo "Setting up $(VENV) with the tested versions (once; a minute or two and the download of torch)"
+	$(PYTHON) -m venv $(VENV)
+	@rm -f $(VENV)/.ready*
+	$(if $(TORCH_INDEX),$(INSTALL) --upgrade --extra-index-url $(TORCH_INDEX) torch)
+	$(INSTALL) -e '.[dev]'
+	@touch $(VENV)/.ready $@
+endif
+
+demo: $(READY)
+	$(BIN)/underdraw demo
+
+test: $(READY)
+	$(BIN)/python -m pytest
+
+test-slow: $(READY)
+	$(BIN)/python -m pytest -m slow
+
+check: $(READY)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest tests/laws/test_floors.py
+
+format: $(READY)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(READY)
+	$(BIN)/python -m bench.step
+
+# Both worlds, every recipe in order, and then the package's weights. What is there already is not made again, and a
+# training that was stopped goes on. The CLIP and the reader stay with the runs: they are judges, and do not ship.
+embedded: $(WORLDS)/rooms/metadata.jsonl $(WORLDS)/stickers/metadata.jsonl
+	for run in vae clip denoiser control-canny control-depth reader; do \
+		$(BIN)/underdraw train recipes/embedded/$(RECIPES)/$$run.toml || exit; \
+	done
+	$(BIN)/python recipes/embedded/ship.py runs/embedded/$(RECIPES)
+
+# Seeds from 20,000 on are for training; the 500 before them are watched while it goes on.
+$(WORLDS)/rooms/metadata.jsonl: | $(READY)
+	$(BIN)/underdraw scenes $(ROOMS) --seed 19500 --size $(PIXELS)x$(PIXELS) -o $(@D)
+
+$(WORLDS)/stickers/metadata.jsonl: | $(READY)
+	$(BIN)/underdraw stickers --size $(PIXELS)x$(PIXELS) -o $(@D)
