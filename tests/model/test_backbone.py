@@ -80,7 +80,9 @@ def copied(folder: Path, tmp_path: Path) -> Path:
 def test_a_folder_is_read_locked(folder: Path, models: Any, dtype: torch.dtype) -> None:
     backbone = Backbone.load(folder, dtype=dtype)
     stock = models.unet("sd15")
-    assert all(torch.equal(ours, stock.state_dict()[name].to(dtype)) for name, ours in backbone.unet.state_dict().items())
+    assert all(
+        torch.equal(ours, stock.state_dict()[name].to(dtype)) for name, ours in backbone.unet.state_dict().items()
+    )
     for module in (backbone.unet, backbone.vae, *backbone.text_encoders):
         assert not module.training
         assert not any(parameter.requires_grad for parameter in module.parameters())
@@ -226,7 +228,8 @@ def test_what_is_truncated_is_named(copied: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("component", "stem"), [("unet", "diffusion_pytorch_model"), ("text_encoder", "model"), ("vae", "diffusion_pytorch_model")]
+    ("component", "stem"),
+    [("unet", "diffusion_pytorch_model"), ("text_encoder", "model"), ("vae", "diffusion_pytorch_model")],
 )
 def test_weights_of_another_model_are_refused(copied: Path, component: str, stem: str) -> None:
     path = copied / component / f"{stem}.safetensors"
