@@ -1,0 +1,85 @@
+"""A tiny base with two ControlNets, randomly initialised, in a diffusers-layout folder."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from diffusers import AutoencoderKL, ControlNetModel, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from tokenizers import pre_tokenizers
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+from underdraw.generation import Studio
+
+WORDS = 16
+"""Tokens a prompt."""
+
+
+def tiny_tokenizer() -> Any:
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    words = [*letters, *(f"{letter}</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
+    return CLIPTokenizer({word: place for place, word in enumerate(words)}, [], model_max_length=WORDS)
+
+
+def tiny_base(folder: Path) -> Path:
+    """A base for 32×32 pictures (factor 4, two U-Net levels), with controlnet-canny and controlnet-depth."""
+    torch.manual_seed(0)
+    tokenizer = tiny_tokenizer()
+    ends = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
+    text = CLIPTextConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        max_position_embeddings=WORDS,
+        **ends,
+    )
+    vae = AutoencoderKL(
+        down_block_types=["DownEncoderBlock2D"] * 3,
+        up_block_types=["UpDecoderBlock2D"] * 3,
+        block_out_channels=[8, 8, 16],
+        norm_num_groups=4,
+        scaling_factor=1.0,
+    )
+    unet = UNet2DConditionModel(
+        sample_size=8,
+        block_out_channels=[16, 32],
+        layers_per_block=1,
+        norm_num_groups=8,
+        attention_head_dim=4,
+        cross_attention_dim=16,
+        down_block_types=["DownBlock2D", "CrossAttnDownBlock2D"],
+        up_block_types=["CrossAttnUpBlock2D", "UpBlock2D"],
+    )
+    scheduler = DDIMScheduler(
+        beta_schedule="scaled_linear",
+        beta_start=0.00085,
+        beta_end=0.012,
+        clip_sample=False,
+        set_alpha_to_one=False,
+        prediction_type="v_prediction",
+        timestep_spacing="trailing",
+    )
+    pipeline = StableDiffusionPipeline(
+        vae, CLIPTextModel(text), tokenizer, unet, scheduler, None, None, requires_safety_checker=False
+    )
+    pipeline.save_pretrained(folder)
+    for kind in ("canny", "depth"):
+        net = ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=(8, 8, 16))
+        for parameter in net.parameters():
+            if not parameter.any():
+                torch.nn.init.normal_(parameter, std=0.1)
+        net.save_pretrained(folder / f"controlnet-{kind}")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Its folder; do not write in it."""
+    return tiny_base(tmp_path_factory.mktemp("models") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def studio(base: Path) -> Studio:
+    return Studio.open(str(base), device="cpu")
