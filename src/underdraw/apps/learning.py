@@ -1,0 +1,73 @@
+"""`underdraw train`, and `underdraw diffuse`, which shows what is learnt."""
+
+import math
+from pathlib import Path
+from typing import Annotated
+
+from typer import Argument, Option
+
+from underdraw.apps.terminal import result, say
+from underdraw.apps.values import parse_size, png_path
+from underdraw.errors import ConfigError
+
+__all__ = ["COMMANDS", "diffuse", "train"]
+
+
+def train(
+    recipe: Annotated[Path, Argument(metavar="RECIPE.toml", help="What to train, on what, for how long.")],
+    overrides: Annotated[
+        list[str] | None, Argument(metavar="[KEY=VALUE]...", help="Laid over the recipe: optimizer.lr=1e-4")
+    ] = None,
+    minutes: Annotated[float | None, Option(help="Train that long, keep a checkpoint, stop.")] = None,
+    as_json: Annotated[bool, Option("--json", help="One JSON object at the end on stdout.")] = False,
+) -> None:
+    """Train a VAE, a CLIP, a base or a ControlNet. Called again, it goes on where it stopped."""
+    from rich.console import Console
+
+    from underdraw.config import load
+    from underdraw.training.recipe import Recipe
+    from underdraw.training.tasks import build_task
+    from underdraw.training.trainer import train as run
+    from underdraw.training.watchers import Checkpoints, Sheets, log, progress, swapped
+
+    if minutes is not None and not 0 < minutes < math.inf:
+        raise ConfigError(f"minutes = {minutes:g} makes no sense; give a number above 0")
+    told = load(Recipe, recipe, overrides or ())
+    say(f"reading the pictures of {', '.join(told.data.folders)}")
+    task = build_task(told)
+    with progress(Console(stderr=True), told.steps) as shown:
+        state = run(task, told, [log, shown, Checkpoints(), Sheets()], math.inf if minutes is None else minutes)
+    export = state.folder / "export"
+    with swapped(state):
+        task.export(export)
+    facts = {"folder": str(export), "step": state.step, "steps": told.steps}
+    result(f"{export}  step {state.step} of {told.steps}", facts, as_json)
+
+
+def diffuse(
+    picture: Annotated[Path, Argument(help="A photograph or drawing.")],
+    output: Annotated[Path, Option("--output", "-o", help="The sheet, a PNG.")],
+    prompt: Annotated[str, Option(help="What the way back is told.")] = "",
+    seed: Annotated[int, Option(min=0, max=2**63 - 1, help="Of the noise.")] = 0,
+    steps: Annotated[int, Option(help="Of the way back.")] = 28,
+    size: Annotated[str | None, Option(metavar="WxH", help="Default: the picture's proportions.")] = None,
+    base: Annotated[str | None, Option(help="A folder in diffusers layout; default: the embedded base.")] = None,
+    device: Annotated[str, Option(help="auto, cpu, cuda or mps.")] = "auto",
+) -> None:
+    """Draw how a picture becomes noise, and how the base finds a way back from that noise."""
+    from underdraw import images
+    from underdraw.annotators import crop
+    from underdraw.generation import EMBEDDED, Studio, fitting_size, nearest_size, walk, walk_sheet
+
+    target, seen = png_path(output), images.read(picture)
+    wanted = parse_size(size) if size else None
+    backbone = Studio.open(base or EMBEDDED, device).backbone
+    pixels = nearest_size(backbone, wanted) if wanted else fitting_size(backbone, (seen.shape[-1], seen.shape[-2]))
+    small = images.resize(crop(seen, pixels), pixels)
+    way = walk(backbone, small, prompt, seed=seed, steps=steps)
+    title = f"{picture.name}: into noise, and back" + (f" with “{prompt}”" if prompt else "")
+    images.write(walk_sheet(way, title), target)
+    result(f"{target}  {pixels[0]}×{pixels[1]}, {steps} steps back", {}, as_json=False)
+
+
+COMMANDS = (train, diffuse)
