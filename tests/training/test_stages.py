@@ -18,7 +18,15 @@ from underdraw.training.trainer import State, train
 from underdraw.training.watchers import Sheets, log, read_log, swapped
 
 VAE = {"task": "vae", "channels": [8, 16], "crop": 16}
-CLIP: dict[str, Any] = {"task": "clip", "vocabulary": 560, "tokens": 16, "width": 32, "layers": 1, "heads": 2, "patch": 16}
+CLIP: dict[str, Any] = {
+    "task": "clip",
+    "vocabulary": 560,
+    "tokens": 16,
+    "width": 32,
+    "layers": 1,
+    "heads": 2,
+    "patch": 16,
+}
 DENOISER = {"task": "denoiser", "channels": [32, 64], "attention": [False, True], "heads": 2}
 
 Make = Callable[..., Recipe]
