@@ -81,7 +81,7 @@ def walk_sheet(way: Walk, title: str = "") -> Tensor:
     rows = {
         "→ forward, pixels\n√ᾱ·x₀ + √(1-ᾱ)·ε": way.pixels,
         "→ forward, latents\n(decoded)": way.latents,
-        "← reverse: x_t\n(decoded)": way.states,
+        "← reverse: xₜ\n(decoded)": way.states,
         "← reverse: what the model takes for x₀": way.estimates,
     }
     told = [Row(label, [Cell(picture) for picture in pictures]) for label, pictures in rows.items()]
