@@ -1,8 +1,8 @@
 # The same commands for people and for CI. `make demo` and `make test` do all missing set-up first.
 #
-#   make setup TORCH_INDEX=URL    torch from this index (a small build without CUDA)
-#   make setup PYTHON=python3.12                                   another Python (3.11 or later)
-#   make embedded RECIPES=gpu                                      train the weights that ship again, on a GPU
+#   make setup TORCH_INDEX=URL     torch from this index (PyTorch lists them; there is a small build without CUDA)
+#   make setup PYTHON=python3.12   another Python (3.11 or later)
+#   make embedded RECIPES=gpu      train the weights that ship again, on a GPU
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 TORCH_INDEX ?=

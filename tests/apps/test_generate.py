@@ -1,7 +1,11 @@
 """`underdraw generate` and `underdraw extract`."""
 
+import contextlib
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -95,6 +99,42 @@ def test_odd_sizes_are_rounded_and_told(underdraw: Underdraw, base: Path) -> Non
     done = underdraw("generate", "x", "--size", "33x45", "--base", base, *QUICK)
     assert done.code == 0 and "size 33x45 becomes 32x48: multiples of 8" in done.err
     assert read_drawing("out.png").size == (32, 48)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_half_precision(underdraw: Underdraw, base: Path, photo: Path, dtype: str) -> None:
+    """Nearly the same picture; its recipe says so, and draws it again in the same precision."""
+    shared = ("x", "--control", f"canny={photo}", "--seed", 1, "--base", base, *QUICK)
+    for name, other in (("whole.png", "float32"), ("half.png", dtype)):
+        assert underdraw("generate", *shared, "-o", name, "--dtype", other).code == 0
+    assert 0 < (images.read("whole.png") - images.read("half.png")).abs().mean() < 0.02
+    assert read_drawing("half.png").dtype == dtype
+    assert underdraw("generate", "--from", "half.png", "-o", "again.png", "--base", base).code == 0
+    assert Path("again.png").read_bytes() == Path("half.png").read_bytes()
+
+
+def everything(terminal: int) -> str:
+    """What was written to a terminal whose other end is closed."""
+    chunks = []
+    with contextlib.suppress(OSError):  # Linux says so at the end
+        while chunk := os.read(terminal, 10_000):
+            chunks.append(chunk)
+    os.close(terminal)
+    return b"".join(chunks).decode()
+
+
+@pytest.mark.skipif(not hasattr(os, "openpty"), reason="needs pseudo-terminals")
+def test_results_go_to_the_pipe_and_the_bar_to_the_terminal(base: Path, tmp_path: Path) -> None:
+    """Also with a prompt that looks like the markup of the terminal library."""
+    parent, child = os.openpty()
+    command = [sys.executable, "-m", "underdraw.apps.cli", "generate", "[/red] fish", "--json", "--count", "2"]
+    command += ["--base", str(base), *map(str, QUICK)]
+    done = subprocess.run(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=child, text=True, check=False)
+    os.close(child)
+    shown = everything(parent)
+    assert done.returncode == 0, shown
+    assert [json.loads(line)["prompt"] for line in done.stdout.splitlines()] == ["[/red] fish"] * 2
+    assert "drawing" in shown and "[/red] fish" in shown and '"prompt"' not in shown
 
 
 def test_a_recipe_needs_its_base(underdraw: Underdraw, base: Path, tmp_path: Path) -> None:

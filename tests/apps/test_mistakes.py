@@ -100,6 +100,7 @@ def test_odd_pictures_are_used(underdraw: Underdraw, base: Path, tmp_path: Path)
         (("x", "--count", 10**9), ("count = 1000000000",)),
         (("x", "--seed", -1), ("seed", "-1")),
         (("x", "--seed", 2**64), ("seed", str(2**64))),
+        (("x", "--seed", 2**63 - 2, "--count", 5), ("leaves no room for 5 pictures",)),
         (("x", "--size", "64"), ("size '64'", "WxH")),
         (("x", "--size", "0x64"), ("size '0x64'", "from 8 to 4096")),
         (("x", "--size", "20000x20000"), ("size '20000x20000'",)),

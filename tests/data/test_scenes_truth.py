@@ -1,5 +1,6 @@
 """Rendered scenes: pictures are the same bytes for the same seed, and all truth maps agree with each other."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -19,6 +20,8 @@ from underdraw.errors import ConfigError, InputError
 
 SCENES = [sample(seed) for seed in range(20_000, 20_024)]
 VIEWS = render(SCENES, (64, 64))
+TO_VIEWER = torch.tensor([1.0, 1.0, -1.0])[:, None, None]
+"""Forward is away from the viewer; normals count towards the viewer."""
 MAPS = ("image", "depth", "condition", "normal", "semantic", "instance", "lines")
 
 
@@ -136,26 +139,27 @@ def test_normals_are_the_slope_of_the_depth() -> None:
     """Finite differences of unprojected depth give the normals wherever a plane is three pixels wide."""
     checked = 0
     for index, scene in enumerate(SCENES[:8]):
-        points = _rays(scene, 64, 64) * VIEWS.depth[index]
+        points = _rays(scene, 64, 64) * VIEWS.depth[index] * TO_VIEWER
         across = points[:, 1:-1, 2:] - points[:, 1:-1, :-2]
-        down = points[:, 2:, 1:-1] - points[:, :-2, 1:-1]
-        slope = F.normalize(torch.cross(across, -down, dim=0), dim=0) * torch.tensor([1.0, 1.0, -1.0])[:, None, None]
-        slope = -slope
+        rise = points[:, :-2, 1:-1] - points[:, 2:, 1:-1]
+        slope = F.normalize(torch.cross(across, rise, dim=0), dim=0)
         normal = _decoded(VIEWS)[index]
-        flat = _flat(normal, VIEWS.instance[index])
-        agreement = (slope * normal[:, 1:-1, 1:-1]).sum(0)[flat]
+        agreement = (slope * normal[:, 1:-1, 1:-1]).sum(0)[_flat(normal, VIEWS.depth[index, 0])]
         checked += agreement.numel()
-        assert (agreement > 0.999).float().mean() > 0.98
-    assert checked > 8000
+        assert (agreement > 0.999).float().mean() > 0.995
+    assert checked > 12_000
 
 
-def _flat(normal: Tensor, instance: Tensor) -> Tensor:
-    """Inner pixels whose four neighbours have the same normal and belong to the same thing."""
-    middle, own = normal[:, 1:-1, 1:-1], instance[1:-1, 1:-1]
-    flat = torch.ones_like(own, dtype=torch.bool)
+def _flat(normal: Tensor, depth: Tensor) -> Tensor:
+    """Inner pixels on one plane with their four neighbours: inverse depth is linear there, and the normal the same."""
+    near, middle = depth.reciprocal(), normal[:, 1:-1, 1:-1]
+    bend = torch.maximum(
+        (near[1:-1, 2:] + near[1:-1, :-2] - 2 * near[1:-1, 1:-1]).abs(),
+        (near[2:, 1:-1] + near[:-2, 1:-1] - 2 * near[1:-1, 1:-1]).abs(),
+    )
+    flat = bend < 1e-5
     for rows, columns in ((0, 1), (2, 1), (1, 0), (1, 2)):
-        other = normal[:, rows : rows + 62, columns : columns + 62]
-        flat &= ((other * middle).sum(0) > 0.9999) & (instance[rows : rows + 62, columns : columns + 62] == own)
+        flat &= (normal[:, rows : rows + 62, columns : columns + 62] * middle).sum(0) > 0.9999
     return flat
 
 
@@ -163,7 +167,7 @@ def test_normals_are_unit_and_face_the_camera() -> None:
     normal = _decoded(VIEWS)
     assert (normal.norm(dim=1) - 1).abs().max() < 1e-4
     for index, scene in enumerate(SCENES):
-        ray = _rays(scene, 64, 64) * torch.tensor([1.0, 1.0, -1.0])[:, None, None]
+        ray = _rays(scene, 64, 64) * TO_VIEWER
         assert ((normal[index] * ray).sum(0) < 1e-3).float().mean() > 0.999
 
 
@@ -189,25 +193,21 @@ def _near_change(changes: Tensor) -> Tensor:
     return F.max_pool2d(changes.float()[:, None], 3, 1, 1)[:, 0] > 0
 
 
-def _edges(views: Views) -> Tensor:
-    """Pixels B×H×W whose right or lower neighbour has another normal, another thing, or a jump in depth."""
-    normal, depth = _decoded(views), views.depth[:, 0]
-    out = torch.zeros_like(depth, dtype=torch.bool)
-    for axis in (-1, -2):
-        turned = (normal * normal.roll(-1, axis)).sum(1) < 0.99
-        other = views.instance != views.instance.roll(-1, axis)
-        jump = (depth - depth.roll(-1, axis)).abs() > 0.05 * depth
-        edge = turned | other | jump
-        edge.narrow(axis, edge.shape[axis] - 1, 1).fill_(False)
-        out |= edge
-    return out
+def _seams(scenes: Sequence[Scene], normal: Tensor) -> Tensor:
+    """Pixels B×H×W where a neighbour belongs to another part, or has another normal."""
+    size = normal.shape[-1]
+    part = trace(pack(scenes, torch.device("cpu")), size, size).part[:, 0]
+    across = (part.diff() != 0) | ((normal[..., 1:] * normal[..., :-1]).sum(1) < 0.99)
+    down = (part.diff(dim=1) != 0) | ((normal[:, :, 1:] * normal[:, :, :-1]).sum(1) < 0.99)
+    return F.pad(across, (0, 1)) | F.pad(down, (0, 0, 0, 1))
 
 
-def test_lines_lie_on_edges() -> None:
+def test_lines_lie_on_seams() -> None:
+    """Drawn lines run where one part or face ends."""
     views = render(SCENES[:8], (128, 128))
     drawn = views.lines[:, 0] > 0.6
     assert drawn.flatten(1).sum(1).min() > 30
-    assert _near_change(_edges(views))[drawn].float().mean() > 0.95
+    assert _near_change(_seams(SCENES[:8], _decoded(views)))[drawn].float().mean() > 0.97
 
 
 def test_corners_of_the_room_are_lines() -> None:
@@ -220,7 +220,7 @@ def test_corners_of_the_room_are_lines() -> None:
 
 
 def test_body_points_lie_on_their_body() -> None:
-    people = [sample(seed) for seed in range(21_000, 21_060)]
+    people = [sample(seed) for seed in range(21_000, 21_050)]
     people = [scene for scene in people if scene.figures]
     views = render(people)
     counts = [0, 0, 0]
@@ -236,7 +236,7 @@ def test_body_points_lie_on_their_body() -> None:
 
 
 def test_a_hidden_mannequin_has_no_visible_points() -> None:
-    scenes = [sample(seed) for seed in range(20_000, 20_100)]
+    scenes = [sample(seed) for seed in range(20_000, 20_060)]
     scenes = [scene for scene in scenes if scene.figures]
     views = render(scenes)
     gone = [i for i, s in enumerate(scenes) if not (views.instance[i] == s.figures[0].thing + 1).any()]

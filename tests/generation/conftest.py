@@ -15,33 +15,49 @@ WORDS = 16
 """Tokens a prompt."""
 
 
+LETTERS = sorted(pre_tokenizers.ByteLevel.alphabet())
+VOCABULARY = [*LETTERS, *(f"{letter}</w>" for letter in LETTERS), "<|startoftext|>", "<|endoftext|>"]
+TINY_TEXT: dict[str, Any] = {
+    "vocab_size": len(VOCABULARY),
+    "hidden_size": 16,
+    "intermediate_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "max_position_embeddings": WORDS,
+    "bos_token_id": len(VOCABULARY) - 2,
+    "eos_token_id": len(VOCABULARY) - 1,
+}
+
+
 def tiny_tokenizer() -> Any:
-    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
-    words = [*letters, *(f"{letter}</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
-    return CLIPTokenizer({word: place for place, word in enumerate(words)}, [], model_max_length=WORDS)
+    return CLIPTokenizer({word: place for place, word in enumerate(VOCABULARY)}, [], model_max_length=WORDS)
 
 
-def tiny_base(folder: Path) -> Path:
-    """A base for 32×32 pictures (factor 4, two U-Net levels), with controlnet-canny and controlnet-depth."""
-    torch.manual_seed(0)
-    tokenizer = tiny_tokenizer()
-    ends = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
-    text = CLIPTextConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=16,
-        intermediate_size=32,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        max_position_embeddings=WORDS,
-        **ends,
-    )
-    vae = AutoencoderKL(
+def tiny_vae() -> Any:
+    return AutoencoderKL(
         down_block_types=["DownEncoderBlock2D"] * 3,
         up_block_types=["UpDecoderBlock2D"] * 3,
         block_out_channels=[8, 8, 16],
         norm_num_groups=4,
         scaling_factor=1.0,
     )
+
+
+def tiny_scheduler() -> Any:
+    return DDIMScheduler(
+        beta_schedule="scaled_linear",
+        beta_start=0.00085,
+        beta_end=0.012,
+        clip_sample=False,
+        set_alpha_to_one=False,
+        prediction_type="v_prediction",
+        timestep_spacing="trailing",
+    )
+
+
+def tiny_base(folder: Path) -> Path:
+    """A base for 32×32 pictures (factor 4, two U-Net levels), with controlnet-canny and controlnet-depth."""
+    torch.manual_seed(0)
     unet = UNet2DConditionModel(
         sample_size=8,
         block_out_channels=[16, 32],
@@ -52,19 +68,9 @@ def tiny_base(folder: Path) -> Path:
         down_block_types=["DownBlock2D", "CrossAttnDownBlock2D"],
         up_block_types=["CrossAttnUpBlock2D", "UpBlock2D"],
     )
-    scheduler = DDIMScheduler(
-        beta_schedule="scaled_linear",
-        beta_start=0.00085,
-        beta_end=0.012,
-        clip_sample=False,
-        set_alpha_to_one=False,
-        prediction_type="v_prediction",
-        timestep_spacing="trailing",
-    )
-    pipeline = StableDiffusionPipeline(
-        vae, CLIPTextModel(text), tokenizer, unet, scheduler, None, None, requires_safety_checker=False
-    )
-    pipeline.save_pretrained(folder)
+    text = CLIPTextModel(CLIPTextConfig(**TINY_TEXT))
+    parts = (tiny_vae(), text, tiny_tokenizer(), unet, tiny_scheduler(), None, None)
+    StableDiffusionPipeline(*parts, requires_safety_checker=False).save_pretrained(folder)
     for kind in ("canny", "depth"):
         net = ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=(8, 8, 16))
         for parameter in net.parameters():

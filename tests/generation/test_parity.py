@@ -6,12 +6,20 @@ from typing import Any
 import diffusers
 import pytest
 import torch
-from diffusers import ControlNetModel, StableDiffusionControlNetPipeline, StableDiffusionPipeline
+from diffusers import (
+    ControlNetModel,
+    StableDiffusionControlNetPipeline,
+    StableDiffusionPipeline,
+    StableDiffusionXLPipeline,
+)
 from torch import Tensor
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
-from underdraw.generation import SCHEDULERS, Studio, draw
+from underdraw.generation import SCHEDULERS, Studio, draw, finish
 from underdraw.generation.sampler import decode_frame, start
-from underdraw.model import Control
+from underdraw.model import Backbone, Control
+
+from .conftest import TINY_TEXT, tiny_scheduler, tiny_tokenizer, tiny_vae
 
 PROMPTS, SEEDS, SIZE = ["a red mushroom", "红色蘑菇"], [3, 4], (48, 32)
 FIRST, SECOND = (torch.rand(2, 3, 32, 48, generator=torch.Generator().manual_seed(seed)) for seed in (0, 1))
@@ -107,3 +115,27 @@ def test_two_controls(studio: Studio, base: Path, scheduler: str) -> None:
         control_guidance_end=[1.0, 0.5],
     )
     assert (ours(studio, scheduler, controls) - expected).abs().max() < 1e-4
+
+
+def test_sdxl(models: Any, tmp_path: Path) -> None:
+    """Two text encoders, pooled text and sizes; zeros for no negative prompt."""
+    torch.manual_seed(0)
+    first, second = ({"projection_dim": 32, **TINY_TEXT, "hidden_size": width} for width in (32, 64))
+    pipeline = StableDiffusionXLPipeline(
+        tiny_vae(),
+        CLIPTextModel(CLIPTextConfig(**first)),
+        CLIPTextModelWithProjection(CLIPTextConfig(**second)),
+        tiny_tokenizer(),
+        tiny_tokenizer(),
+        models.unet("sdxl"),
+        tiny_scheduler(),
+        add_watermarker=False,
+    )
+    pipeline.save_pretrained(tmp_path / "xl")
+    pipeline.set_progress_bar_config(disable=True)
+    backbone = Backbone.load(tmp_path / "xl")
+    latents, generators = start(backbone, SIZE, SEEDS)
+    shared: Any = {"num_inference_steps": 4, "latents": latents, "generator": generators, "output_type": "pt"}
+    expected = pipeline(PROMPTS, width=SIZE[0], height=SIZE[1], guidance_scale=4.0, **shared).images
+    drawn = finish(backbone, draw(backbone, PROMPTS, SEEDS, SIZE, steps=4, scheduler="ddim"))
+    assert (drawn - expected).abs().max() < 1e-4

@@ -27,7 +27,7 @@ def both(models: Any, family: str, settings: ControlConfig, dtype: torch.dtype =
     sample, timestep, text = models.inputs(unet)
     text = None if text is None else text.to(dtype)
     net = build(unet, models.factor(family), settings)
-    control = Control(net, models.condition(family).to(dtype), weight=1.7)
+    control = Control(net, models.condition(family), weight=1.7)
     with torch.no_grad():
         sample = sample.to(dtype)
         locked = predict(unet, sample, timestep, text)

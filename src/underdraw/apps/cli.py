@@ -57,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if error.filename is None and sys.stdout is sys.__stdout__:
             # Standard output is full or closed; Python would try again, and fail loudly, when it ends.
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return _refuse(f"cannot write {error.filename or 'to the terminal or pipe'}: {error.strerror or error}")
+        return _refuse(f"{error.filename or 'cannot write to standard output'}: {error.strerror or error}")
     except (KeyboardInterrupt, typer.Abort):
         code = 130
     except (MemoryError, RuntimeError) as error:

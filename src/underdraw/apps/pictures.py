@@ -88,7 +88,7 @@ def _prepare(
         if base is None:
             raise InputError(f"{told}; give --base {studio.name} to draw it with the one here")
         say(f"{told}; the picture will differ")
-    return studio, list(redrawn(studio, old, wish, str(source)))
+    return studio, list(redrawn(studio, old, wish, str(source), say))
 
 
 def _base_of(old: "Drawing", source: Path) -> str:

@@ -49,10 +49,16 @@ def bar(what: str, total: int | None) -> Iterator[Bar]:
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
+        TextColumn("{task.fields[note]}", markup=False),
     )
     console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as shown:
+    with Progress(
+        *columns,
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+        redirect_stdout=sys.stdout.isatty(),  # results that go to a file or a pipe must not land on the terminal
+    ) as shown:
         task = shown.add_task(what, total=total, note="")
 
         def move(note: str | None = None, done: int = 1) -> None:

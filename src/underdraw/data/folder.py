@@ -39,8 +39,8 @@ class Record:
 def write_folder(root: str | Path, records: Iterable[Record]) -> Iterator[Record]:
     """Write records as they pass; what is yielded has been written.
 
-    Each file is whole or absent. `metadata.jsonl` appears when all is done; a run that was cut off leaves its lines in
-    `metadata.jsonl.part`, and the next run over the same records keeps the pictures that are there.
+    Each file is whole or absent, and `metadata.jsonl` appears when all is done; after a run that was cut off, the next
+    one over the same records keeps the pictures that are there.
     """
     folder = Path(root)
     lines: list[str] = []

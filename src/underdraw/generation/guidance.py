@@ -32,15 +32,16 @@ class Guidance:
     def __call__(
         self, unet: Any, sample: Tensor, timestep: Tensor, controls: Sequence[Control], free: Sequence[Control]
     ) -> Tensor:
-        """The guided prediction for B×C×h×w; `controls` ride on the conditional side, `free` on the other."""
+        """The guided prediction for B×C×h×w, float32; `controls` ride on the conditional side, `free` on the other."""
         if self.scale == 1 or self._both is None:
-            return predict(unet, sample, timestep, self.text, controls)
+            return predict(unet, sample, timestep, self.text, controls).float()
         if list(controls) == list(free):
             both = predict(unet, torch.cat([sample, sample]), timestep, self._both, [_twice(each) for each in controls])
             unconditional, conditional = both.chunk(2)
         else:
             unconditional = predict(unet, sample, timestep, self.empty, free)
             conditional = predict(unet, sample, timestep, self.text, controls)
+        unconditional, conditional = unconditional.float(), conditional.float()
         return unconditional + self.scale * (conditional - unconditional)
 
     @cached_property

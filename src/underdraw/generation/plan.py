@@ -5,12 +5,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from torch import Tensor
-
 from underdraw.config import parse
 from underdraw.errors import ConfigError, InputError
 from underdraw.generation.controls import ControlRequest, read_source
-from underdraw.generation.recipe import Drawing, Guide, unpack_map
+from underdraw.generation.recipe import LAST_SEED, Drawing, Guide, unpack_map
 from underdraw.generation.sizes import check_size, fitting_size, native_size, nearest_size, unit
 from underdraw.generation.studio import Studio, together
 
@@ -67,21 +65,29 @@ def plan(studio: Studio, wish: Wish, tell: Callable[[str], None] = lambda line: 
     if not wish.controls and not any(prompt.strip() for prompt in wish.prompts or ()) and studio.backbone.text_encoders:
         raise InputError("there is neither a prompt nor a control; say what to draw, or give --control KIND=PATH")
     sources = [(request, read_source(request)) for request in wish.controls or ()]
-    size = _size(studio, wish.size, [source for _, source in sources])
-    if wish.size and wish.size != size:
-        tell(f"size {wish.size[0]}x{wish.size[1]} becomes {size[0]}x{size[1]}: multiples of {unit(studio.backbone)}")
+    if wish.size:
+        size = _rounded(studio, wish.size, tell)
+    elif sources:
+        size = fitting_size(studio.backbone, (sources[0][1].shape[-1], sources[0][1].shape[-2]))
+    else:
+        size = native_size(studio.backbone)
     guides = tuple(studio.guide(request, size, source) for request, source in sources)
     for prompt in wish.prompts or ("",):
         yield from _batches(_drawing(studio, prompt, size, guides, wish.settings), wish.count)
 
 
-def redrawn(studio: Studio, old: Drawing, wish: Wish, name: str) -> Iterator[Batch]:
-    """What the recipe `old` of the file `name` comes to with a wish laid over it; the very same without one."""
+def redrawn(
+    studio: Studio, old: Drawing, wish: Wish, name: str, tell: Callable[[str], None] = lambda line: None
+) -> Iterator[Batch]:
+    """What the recipe `old` of the file `name` comes to with a wish laid over it; the very same without one.
+
+    `tell` and errors as in `plan`.
+    """
     if wish.nothing:
         guides = tuple(guide.model_copy(update={"net_hash": studio.net_hash(guide.kind)}) for guide in old.controls)
         yield Batch(_moved(old, 0).model_copy(update=_here(studio) | {"controls": guides}), (old.index,))
         return
-    size = nearest_size(studio.backbone, wish.size or old.size)
+    size = _rounded(studio, wish.size or old.size, tell)
     if wish.controls is None:
         guides = tuple(_resized(studio, guide, size, name) for guide in old.controls)
     else:
@@ -101,43 +107,34 @@ def stranger(studio: Studio, old: Drawing) -> str | None:
     return None
 
 
-def _size(studio: Studio, wanted: tuple[int, int] | None, sources: list[Tensor]) -> tuple[int, int]:
-    """The size asked for, rounded; else the first control's proportions; else what the base was trained at."""
-    if wanted is not None:
-        size = nearest_size(studio.backbone, wanted)
-    elif sources:
-        size = fitting_size(studio.backbone, (sources[0].shape[-1], sources[0].shape[-2]))
-    else:
-        size = native_size(studio.backbone)
+def _rounded(studio: Studio, wanted: tuple[int, int], tell: Callable[[str], None]) -> tuple[int, int]:
+    """The size asked for in multiples of the base's unit. Raises InputError for one that is too large."""
+    size = nearest_size(studio.backbone, wanted)
     check_size(studio.backbone, size)
+    if size != wanted:
+        tell(f"size {wanted[0]}x{wanted[1]} becomes {size[0]}x{size[1]}: multiples of {unit(studio.backbone)}")
     return size
 
 
 def _drawing(
     studio: Studio, prompt: str, size: tuple[int, int], guides: tuple[Guide, ...], settings: dict[str, Any]
 ) -> Drawing:
-    told = {
-        "prompt": prompt,
-        "width": size[0],
-        "height": size[1],
-        "controls": guides,
-    }
+    told = {"prompt": prompt, "width": size[0], "height": size[1], "controls": guides}
     return parse(Drawing, {"seed": secrets.randbelow(2**31)} | _here(studio) | told | settings, "the drawing")
 
 
 def _here(studio: Studio) -> dict[str, str]:
     """What of a recipe the opened base decides."""
     dtype = str(studio.backbone.dtype).removeprefix("torch.")
-    return {
-        "base": studio.name,
-        "base_hash": studio.hash,
-        "device": studio.backbone.device.type,
-        "dtype": dtype,
-    }
+    return {"base": studio.name, "base_hash": studio.hash, "device": studio.backbone.device.type, "dtype": dtype}
 
 
 def _batches(drawing: Drawing, count: int) -> Iterator[Batch]:
     """`count` pictures with consecutive seeds, as many at once as is good."""
+    if drawing.seed + count > LAST_SEED:
+        raise ConfigError(
+            f"seed = {drawing.seed} leaves no room for {count} pictures; give one below {LAST_SEED - count}"
+        )
     at_once = together(drawing.size, count)
     for done in range(0, count, at_once):
         many = min(at_once, count - done)

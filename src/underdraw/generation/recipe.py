@@ -19,10 +19,22 @@ from underdraw.errors import InputError
 from underdraw.generation.schedulers import SCHEDULERS
 from underdraw.generation.sizes import LARGEST
 
-__all__ = ["CHUNK", "Drawing", "Guide", "fingerprint", "pack_map", "read_drawing", "unpack_map", "write_drawing"]
+__all__ = [
+    "CHUNK",
+    "LAST_SEED",
+    "Drawing",
+    "Guide",
+    "fingerprint",
+    "pack_map",
+    "read_drawing",
+    "unpack_map",
+    "write_drawing",
+]
 
 CHUNK = "underdraw"
 """The PNG text chunk that holds the recipe."""
+LAST_SEED = 2**63
+"""Seeds are below it."""
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Side = Annotated[int, Field(ge=1, le=LARGEST)]
@@ -50,7 +62,7 @@ class Drawing(Config):
 
     prompt: str
     negative: str = ""
-    seed: int = Field(0, ge=0, lt=2**63)
+    seed: int = Field(0, ge=0, lt=LAST_SEED)
     index: int = Field(0, ge=0)
     batch: int = Field(1, ge=1, le=64)
     width: Side

@@ -90,7 +90,7 @@ def denoise(
                 timestep.to(backbone.device),
                 speaking(audible, step, count),
                 speaking(audible, step, count, conditional=False),
-            ).float()
+            )
             clean = _clean(backbone, prediction, noisy, noise_share(path, step))
             latents = path.step(prediction, timestep, latents, **extra).prev_sample
             yield Frame(step, count, float(timestep), noisy, clean, latents)

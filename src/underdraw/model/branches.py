@@ -65,11 +65,14 @@ class Branch(nn.Module):
         self.controlnet_mid_block = tap(config.tap, every[-1].channels)
 
     def embed(self, condition: Tensor) -> Tensor:
-        """The hint of a condition map B×C×H×W: depends on nothing else, so once a picture is enough."""
+        """The hint of a condition map B×C×H×W: depends on nothing else, so once a picture is enough.
+
+        The map may be float32 on the CPU, wherever the branch is. Raises InputError for other channels.
+        """
         if condition.ndim != 4 or condition.shape[1] != self.hint_channels:
             shape = "×".join(map(str, condition.shape))
             raise InputError(f"this control takes maps of B×{self.hint_channels}×H×W, not {shape}; convert the map")
-        hint: Tensor = self.controlnet_cond_embedding(condition)
+        hint: Tensor = self.controlnet_cond_embedding(condition.to(self.controlnet_mid_block.weight))
         return hint
 
     def features(

@@ -74,17 +74,14 @@ def projected_once(*modules: nn.Module) -> Iterator[None]:
     Text at every step. For drawing, not for training: the projections of every text seen are kept until the end.
     """
     layers = [layer for module in modules for layer in _text_projections(module)]
-    before = [vars(layer).get("forward") for layer in layers]
     for layer in layers:
         layer.forward = _remembered(layer.forward)
     try:
         yield
     finally:
-        for layer, forward in zip(layers, before, strict=True):
-            if forward is None:
-                del layer.forward  # the class's own shows again
-            else:
-                layer.forward = forward
+        for layer in layers:
+            # The class's own shows again; drawings that take turns may have put it back already.
+            vars(layer).pop("forward", None)
 
 
 def _text_projections(module: nn.Module) -> Iterator[nn.Module]:

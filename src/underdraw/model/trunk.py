@@ -123,7 +123,7 @@ def encode(
     hidden = unet.conv_in(sample)
     hidden = hidden if hint is None else hidden + fitting(hint, hidden)
     skips = [hidden]
-    for block, injection in zip(unet.down_blocks, _padded(injections, len(unet.down_blocks)), strict=False):
+    for block, injection in zip(unet.down_blocks, _padded(injections, len(unet.down_blocks)), strict=True):
         hidden, left = _down(block, hidden, embedding, states, injection)
         skips += left
     middle = getattr(unet, "mid_block", None)

@@ -12,6 +12,7 @@ from underdraw.data.scenes.stage import Stage
 from underdraw.data.scenes.vocabulary import COLOURS
 from underdraw.errors import InputError
 
+LAST_SEED = 2**62 - 1
 THEMES = (
     "living", "living", "dining", "bedroom", "study", "corner", "solids", "solids", "still life", "still life",
     "person", "person", "person",
@@ -22,14 +23,19 @@ PAINTS = ("white", "beige", "grey", "blue", "green", "pink", "yellow", "turquois
 TRIMS = ((0.92, 0.91, 0.88), (0.92, 0.91, 0.88), (0.45, 0.29, 0.17), (0.25, 0.2, 0.18))
 
 
+def checked_seed(seed: int) -> int:
+    """The seed, if it is one: else InputError."""
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed <= LAST_SEED:
+        raise InputError(f"seed {seed!r}: a scene's seed is a whole number from 0 to {LAST_SEED}")
+    return seed
+
+
 def sample(seed: int) -> Scene:
-    """The scene of a seed. InputError for anything but a whole number from 0 upwards.
+    """The scene of a seed. InputError for what is not a seed.
 
     Chance is Python's Mersenne Twister keyed by the seed: the same everywhere, whatever draws the scene later.
     """
-    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-        raise InputError(f"seed {seed!r}: a scene's seed is a whole number from 0 upwards")
-    rng = Random(f"underdraw rooms {seed}")
+    rng = Random(f"underdraw rooms {checked_seed(seed)}")
     stage = Stage(rng, rng.choice(THEMES), rng.choice(HOURS))
     open_walls(stage)
     furnish(stage)

@@ -64,9 +64,7 @@ def vase(rng: Random, size: float) -> Thing:
         post((0, 0.75 * h, 0), r * 0.75, neck, 0.12 * h, finish),
         post((0, 0.935 * h, 0), neck, neck * 1.45, 0.065 * h, finish),
     ]
-    low = max(0.0, -min(part.centre[1] - part.extent[1] for part in parts))
-    parts = [part.moved(rotation("y", 0.0), (0, low, 0)) for part in parts]
-    top = h + low
+    top = h
     if rng.random() < 0.5:
         petals = jitter(rng, COLOURS[rng.choice(("red", "yellow", "pink", "white", "orange", "purple"))].rgb)
         for index in range(5):

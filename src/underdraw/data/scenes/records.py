@@ -9,23 +9,24 @@ from torch import Tensor
 
 from underdraw.data.folder import Record
 from underdraw.data.scenes.captions import describe, sights
-from underdraw.data.scenes.layout import sample
+from underdraw.data.scenes.layout import LAST_SEED, checked_seed, sample
 from underdraw.data.scenes.parts import Scene
 from underdraw.data.scenes.render import Views, render
 from underdraw.data.scenes.truth import palette
 from underdraw.data.scenes.words import PATTERNED, Sight
-from underdraw.errors import ConfigError, InputError
+from underdraw.errors import ConfigError
 
-SPLITS: dict[str, range] = {"report": range(10_000), "watch": range(10_000, 20_000), "train": range(20_000, 2**62)}
+SPLITS: dict[str, range] = {
+    "report": range(10_000),
+    "watch": range(10_000, 20_000),
+    "train": range(20_000, LAST_SEED + 1),
+}
 """Seeds of every split."""
 
 
 def split_of(seed: int) -> str:
-    """train, watch or report: by the seed alone."""
-    for name, seeds in SPLITS.items():
-        if seed in seeds:
-            return name
-    raise InputError(f"seed {seed!r}: a scene's seed is a whole number from 0 to 2**62 - 1")
+    """train, watch or report: by the seed alone. InputError for anything but a whole number from 0 upwards."""
+    return next(name for name, seeds in SPLITS.items() if checked_seed(seed) in seeds)
 
 
 def records(
@@ -37,8 +38,8 @@ def records(
 ) -> Iterator[Record]:
     """Draw scenes and tell what they are. Maps: depth (near = white), normal, segmentation (palette colours), lines.
 
-    language: en or zh chooses the text; both are among the attributes. batch: how many scenes are drawn at once (memory,
-    not result). ConfigError for a language, batch, size or device that cannot be, InputError for an impossible seed.
+    language: en or zh chooses the text; both are among the attributes. batch: scenes drawn at once (memory, not
+    result). ConfigError for a language, batch, size or device that cannot be, InputError for an impossible seed.
     """
     if language not in ("en", "zh"):
         raise ConfigError(f"language {language!r}: choose en or zh")
