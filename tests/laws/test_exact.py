@@ -73,6 +73,19 @@ def test_projecting_once_leaves_the_layers_as_they_were(models: Any) -> None:
     assert other.forward is wrapped
 
 
+def test_drawings_that_take_turns_leave_nothing_behind(models: Any) -> None:
+    unet = models.unet("sd15")
+    layer = unet.down_blocks[0].attentions[0].transformer_blocks[0].attn2.to_k
+    first, second = projected_once(unet), projected_once(unet)
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    states = torch.randn(1, 4, layer.in_features)
+    assert torch.equal(layer(states), nn.Linear.forward(layer, states))
+    second.__exit__(None, None, None)
+    assert "forward" not in vars(layer)
+
+
 @pytest.mark.parametrize("silent", [{"weight": 0.0}, {"weight": torch.zeros(2)}, {"curve": (0.0,) * 13}])
 def test_a_silent_control_is_not_computed(models: Any, silent: dict[str, Any]) -> None:
     unet = models.unet("sd15")

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -73,15 +73,12 @@ def projected_once(*modules: nn.Module) -> Iterator[None]:
     Exact: keys and values depend on the prompt alone. A text is known by its `states` object, so pass the same
     Text at every step. For drawing, not for training: the projections of every text seen are kept until the end.
     """
-    layers = [layer for module in modules for layer in _text_projections(module)]
-    for layer in layers:
-        layer.forward = _remembered(layer.forward)
+    memories = [_Memory(layer) for module in modules for layer in _text_projections(module)]
     try:
         yield
     finally:
-        for layer in layers:
-            # The class's own shows again; drawings that take turns may have put it back already.
-            vars(layer).pop("forward", None)
+        for memory in memories:
+            memory.close()
 
 
 def _text_projections(module: nn.Module) -> Iterator[nn.Module]:
@@ -91,13 +88,32 @@ def _text_projections(module: nn.Module) -> Iterator[nn.Module]:
             yield layer
 
 
-def _remembered(project: Any) -> Any:
-    known: dict[int, tuple[Tensor, Tensor]] = {}
+class _Memory:
+    """A layer's `forward` that answers for a text it has seen; `close` puts back what was there before.
 
-    def recall(states: Tensor) -> Tensor:
+    Drawings may take turns, so a memory may be closed while another lies on top of it: that one then finds, below the
+    closed one, what it has to put back.
+    """
+
+    def __init__(self, layer: nn.Module) -> None:
+        self.layer, self.before, self.project = layer, vars(layer).get("forward"), layer.forward
+        self.known: dict[int, tuple[Tensor, Tensor]] = {}
+        self.open = True
+        layer.forward = self
+
+    def __call__(self, states: Tensor) -> Tensor:
+        if not self.open:
+            return cast(Tensor, self.project(states))
         # The states are kept beside the answer, so that their id can't pass to another tensor.
-        if id(states) not in known:
-            known[id(states)] = (states, project(states))
-        return known[id(states)][1]
+        if id(states) not in self.known:
+            self.known[id(states)] = (states, self.project(states))
+        return self.known[id(states)][1]
 
-    return recall
+    def close(self) -> None:
+        self.open = False
+        self.known.clear()
+        if vars(self.layer).get("forward") is self:
+            below = self.before
+            while isinstance(below, _Memory) and not below.open:
+                below = below.before
+            vars(self.layer).pop("forward") if below is None else setattr(self.layer, "forward", below)

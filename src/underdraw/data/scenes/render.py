@@ -14,7 +14,7 @@ from underdraw.data.scenes.truth import camera_normals, condition_map, keypoints
 from underdraw.data.scenes.world import pack
 from underdraw.errors import ConfigError, InputError
 
-SMALLEST, LARGEST = 8, 4096
+SMALLEST, LARGEST = 8, 2048
 """Shortest and longest side that is drawn, in pixels."""
 
 

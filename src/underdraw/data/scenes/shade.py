@@ -14,8 +14,8 @@ from underdraw.data.scenes.world import World
 
 SKIRTING = 0.085
 """Height of the skirting board, metres."""
-BRIGHT = 0.36
-"""Linear luminance that the exposure aims at."""
+BRIGHT, ADAPTATION = 0.36, 0.55
+"""The linear luminance that the exposure aims at, and how far it goes there: nights stay darker than days."""
 
 
 def shade(world: World, hits: Hits, found: Surfaces) -> Tensor:
@@ -86,7 +86,8 @@ def _paint(world: World, s: Surfaces, depth: Tensor, pixels: int) -> Tensor:
 
 
 def _lit(world: World, s: Surfaces, albedo: Tensor, shares: Tensor) -> Tensor:
-    """Linear radiance 3×B×M towards the camera."""
+    """Linear radiance 3×B×M towards the camera: diffuse key, sun, fill tinted by the floor, a little spill of the key that
+    needs no view of it, and the shine."""
     light = {name: value[..., None] for name, value in world.light.items()}
     finish = world.finish[8:12].flatten(1)[:, s.row]
     n, openness = s.normal, shares[0]
@@ -179,14 +180,15 @@ def _mirrored_light(point: Tensor, way: Tensor, light: dict[str, Tensor]) -> Ten
 
 
 def _develop(grid: Tensor) -> Tensor:
-    """Expose every picture B×S×3×H×W, average its samples, compress highlights, encode as sRGB."""
+    """Expose every picture B×S×3×H×W, compress highlights (the filmic curve fitted by Narkowicz 2015), average its samples,
+    encode as sRGB. One picture at a time, so that no sum depends on the batch."""
     weights = torch.tensor([0.2126, 0.7152, 0.0722], device=grid.device)[:, None, None]
     pictures = []
     for picture in grid:
         small = picture.clamp(0, 3)
         mean = (small * weights).sum(1).clamp_max(1.2).mean()
-        gain = (BRIGHT / mean.clamp_min(0.02)) ** 0.55
-        x = (small * gain).clamp_min(0)
-        tone = (x * (2.51 * x * 0.62 + 0.03) / (x * (2.43 * x * 0.62 + 0.59) * 1.0 + 0.14)).clamp(0, 1)
+        gain = (BRIGHT / mean.clamp_min(0.02)) ** ADAPTATION
+        x = small * gain
+        tone = (x * (2.51 * x * 0.62 + 0.03) / (x * (2.43 * x * 0.62 + 0.59) + 0.14)).clamp(0, 1)
         pictures.append(tone.mean(0).clamp_min(1e-5) ** (1 / 2.2))
     return torch.stack(pictures).clamp(0, 1)
