@@ -86,8 +86,8 @@ def _paint(world: World, s: Surfaces, depth: Tensor, pixels: int) -> Tensor:
 
 
 def _lit(world: World, s: Surfaces, albedo: Tensor, shares: Tensor) -> Tensor:
-    """Linear radiance 3×B×M towards the camera: diffuse key, sun, fill tinted by the floor, a little spill of the key that
-    needs no view of it, and the shine."""
+    """Linear radiance 3×B×M towards the camera: diffuse key, sun, fill tinted by the floor, a little spill of the key
+    that needs no view of it, and the shine."""
     light = {name: value[..., None] for name, value in world.light.items()}
     finish = world.finish[8:12].flatten(1)[:, s.row]
     n, openness = s.normal, shares[0]
@@ -180,8 +180,8 @@ def _mirrored_light(point: Tensor, way: Tensor, light: dict[str, Tensor]) -> Ten
 
 
 def _develop(grid: Tensor) -> Tensor:
-    """Expose every picture B×S×3×H×W, compress highlights (the filmic curve fitted by Narkowicz 2015), average its samples,
-    encode as sRGB. One picture at a time, so that no sum depends on the batch."""
+    """Expose every picture B×S×3×H×W, compress highlights (the filmic curve fitted by Narkowicz 2015), average its
+    samples, encode as sRGB. One picture at a time, so that no sum depends on the batch."""
     weights = torch.tensor([0.2126, 0.7152, 0.0722], device=grid.device)[:, None, None]
     pictures = []
     for picture in grid:
