@@ -107,7 +107,7 @@ def test_the_python_of_the_readme_runs(readme: str, tmp_path: Path, monkeypatch:
     (tmp_path / "examples").symlink_to(HOUSE / "examples")
     monkeypatch.chdir(tmp_path)
     (code,) = re.findall(r"```python\n(.*?)```", _read(readme), re.DOTALL)
-    exec(compile(code, readme, "exec"), {})
+    exec(compile(code, f"the Python of {readme}", "exec"), {})
     assert images.read("cat.png").shape == (1, 3, 64, 64)
 
 

@@ -39,21 +39,27 @@ def _run(recipe: Recipe) -> State:
     return state
 
 
+def _base(recipe: Make, device: str = "cpu") -> Path:
+    """A tiny base, trained for six steps."""
+    vae, clip = (_run(recipe(told, str(told["task"]), device=device)) for told in (VAE, CLIP))
+    told = DENOISER | {"vae": f"{vae.folder}/export", "clip": f"{clip.folder}/export"}
+    return _run(recipe(told, "base", device=device)).folder / "export"
+
+
 @pytest.fixture
 def base(recipe: Make) -> Path:
-    """A tiny base, trained for six steps."""
-    vae, clip = _run(recipe(VAE, "vae")), _run(recipe(CLIP, "clip"))
-    told = DENOISER | {"vae": f"{vae.folder}/export", "clip": f"{clip.folder}/export"}
-    return _run(recipe(told, "base")).folder / "export"
+    return _base(recipe)
 
 
-def test_every_stage_writes_what_the_next_one_reads(recipe: Make, base: Path) -> None:
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def test_every_stage_writes_what_the_next_one_reads(recipe: Make, device: str) -> None:
+    base = _base(recipe, device)
     backbone = Backbone.load(base)
     assert backbone.factor == 2
     assert 0.05 < backbone.vae.config.scaling_factor < 100
     told = {"task": "control", "base": str(base), "condition": "canny"}
     before = {path: path.read_bytes() for path in sorted(base.rglob("*.safetensors"))}
-    state = _run(recipe(told, "control"))
+    state = _run(recipe(told, "control", device=device))
     net = load_control(state.folder / "export", backbone.unet)
     assert any(bool(value.any()) for name, value in net.state_dict().items() if "controlnet_down_blocks" in name)
     assert {path: path.read_bytes() for path in sorted(base.rglob("*.safetensors"))} == before

@@ -57,7 +57,7 @@ class ClipTask:
         captions = [text for texts in pictures.texts for text in texts]
         self.tokenizer = learn_vocabulary(captions, config)
         torch.manual_seed(recipe.seed)
-        self.clip = build_clip(config, self.tokenizer, pictures.pixels.shape[-1])
+        self.clip = build_clip(config, self.tokenizer, pictures.pixels.shape[-1]).to(recipe.device)
         self.module: nn.Module = self.clip
 
     def losses(self, step: int) -> dict[str, Tensor]:
@@ -70,9 +70,8 @@ class ClipTask:
 
     def _similarities(self, pictures: Tensor, captions: list[str]) -> Tensor:
         """B×B logits, a row a picture."""
-        output = self.clip(
-            pixel_values=(pictures - MEAN) / SPREAD, input_ids=tokenize(self.tokenizer, captions, whole=False)
-        )
+        ids = tokenize(self.tokenizer, captions, whole=False).to(self.recipe.device)
+        output = self.clip(pixel_values=((pictures - MEAN) / SPREAD).to(ids.device), input_ids=ids)
         logits: Tensor = output.logits_per_image.float()
         return logits
 
@@ -83,7 +82,7 @@ class ClipTask:
         for start in range(0, len(self.watched) - 99, 100):
             indices = torch.arange(start, start + 100)
             captions = [self.watched.texts[int(i)][0] for i in indices]
-            logits = self._similarities(self.watched.pictures(indices), captions)
+            logits = self._similarities(self.watched.pictures(indices), captions).cpu()
             hits.append((logits.argmax(1) == torch.arange(100)).float())
         return {"top1of100": float(torch.cat(hits).mean())}
 
@@ -92,7 +91,7 @@ class ClipTask:
         """Watched captions' favourite pictures: a row a caption, the true picture first."""
         chosen = torch.arange(0, len(self.watched), max(1, len(self.watched) // 64))[:64]
         pictures = self.watched.pictures(chosen)
-        logits = self._similarities(pictures, [self.watched.texts[int(i)][0] for i in chosen])
+        logits = self._similarities(pictures, [self.watched.texts[int(i)][0] for i in chosen]).cpu()
         best = logits.t()[:8].topk(7).indices
         rows = [torch.cat([pictures[i : i + 1], pictures[best[i]]]) for i in range(8)]
         return mosaic(torch.cat(rows), columns=8)

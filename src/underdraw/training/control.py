@@ -25,7 +25,7 @@ class ControlTask:
     def __init__(self, recipe: Recipe, config: ControlRun, pictures: PictureSet, watched: PictureSet) -> None:
         self.recipe, self.config = recipe, config
         self.pictures, self.watched = pictures, watched
-        self.backbone = Backbone.load(config.base)
+        self.backbone = Backbone.load(config.base, recipe.device)
         apply_policy(self.backbone.unet, "locked")
         torch.manual_seed(recipe.seed)
         self.net = build(self.backbone.unet, self.backbone.factor, config.control)
@@ -40,8 +40,9 @@ class ControlTask:
         """`denoise`: the weighted squared error of the prediction under the map."""
         indices = batch_indices(self.recipe.seed, step, self.recipe.batch, len(self.latents))
         draws = generators(self.recipe.seed, step, range(len(indices)))
-        drawn = draw_batch(self.latents, indices, draws, self.backbone.process, self.config.prompt_dropout)
-        control = Control(self.net, self._maps(self.pictures, indices, draws))
+        dropout, device = self.config.prompt_dropout, self.recipe.device
+        drawn = draw_batch(self.latents, indices, draws, self.backbone.process, dropout, device)
+        control = Control(self.net, self._maps(self.pictures, indices, draws).to(device))
         prediction = predict(self.backbone.unet, drawn.noisy, drawn.timestep, drawn.text, (control,))
         return {"denoise": denoising_loss(prediction, drawn, self.backbone.process, self.config.snr_gamma)}
 
@@ -62,7 +63,7 @@ class ControlTask:
         chosen = torch.arange(0, len(self.watched), max(1, len(self.watched) // 12))[:12]
         maps = self._maps(self.watched, chosen, None)
         captions = [self.watched.texts[int(i)][0] for i in chosen] * 2
-        control = Control(self.net, maps.repeat(2, 1, 1, 1)).prepared()
+        control = Control(self.net, maps.repeat(2, 1, 1, 1).to(self.recipe.device)).prepared()
         drawn = sketch(self.backbone, captions, self.watched.pixels.shape[-1], self.recipe.seed, (control,))
         return mosaic(torch.cat([self.watched.pictures(chosen), maps, drawn]), columns=12)
 

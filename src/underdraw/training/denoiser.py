@@ -54,15 +54,15 @@ class DenoiserTask:
 
     def __init__(self, recipe: Recipe, config: Denoiser, pictures: PictureSet, watched: PictureSet) -> None:
         self.recipe, self.config, self.watched = recipe, config, watched
-        vae = AutoencoderKL.from_pretrained(config.vae).requires_grad_(False).eval()
-        text_encoder = CLIPTextModel.from_pretrained(config.clip).requires_grad_(False).eval()
+        vae = AutoencoderKL.from_pretrained(config.vae).to(recipe.device).requires_grad_(False).eval()
+        text_encoder = CLIPTextModel.from_pretrained(config.clip).to(recipe.device).requires_grad_(False).eval()
         self.scheduler = _schedule(config.prediction)
         torch.manual_seed(recipe.seed)
         size = pictures.pixels.shape[-1] // 2 ** (len(vae.config.block_out_channels) - 1)
         unet = build_unet(config, vae.config.latent_channels, size, text_encoder.config.hidden_size)
         if recipe.precision == "bf16" and recipe.device == "cpu":
             unet.set_attn_processor(Float32Attention())
-        self.module: nn.Module = channels_last(unet)
+        self.module: nn.Module = channels_last(unet.to(recipe.device))
         self.backbone = Backbone(
             unet=unet,
             process=Process.from_config(self.scheduler.config),
@@ -77,7 +77,8 @@ class DenoiserTask:
         """`denoise`: the weighted squared error of the prediction."""
         indices = batch_indices(self.recipe.seed, step, self.recipe.batch, len(self.latents))
         draws = generators(self.recipe.seed, step, range(len(indices)))
-        drawn = draw_batch(self.latents, indices, draws, self.backbone.process, self.config.prompt_dropout)
+        dropout = self.config.prompt_dropout
+        drawn = draw_batch(self.latents, indices, draws, self.backbone.process, dropout, self.recipe.device)
         prediction = predict(self.backbone.unet, drawn.noisy, drawn.timestep, drawn.text)
         return {"denoise": denoising_loss(prediction, drawn, self.backbone.process, self.config.snr_gamma)}
 
@@ -100,12 +101,12 @@ def sketch(backbone: Backbone, captions: list[str], size: int, seed: int, contro
     scheduler.set_timesteps(20)
     side = size // backbone.factor
     shape = (len(captions), backbone.unet.config.in_channels, side, side)
-    latents = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+    latents = torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(backbone.device)
     text, empty = backbone.encode_text(captions), backbone.empty_text(len(captions))
     for timestep in scheduler.timesteps:
         free, bound = (predict(backbone.unet, latents, timestep, told, controls) for told in (empty, text))
         latents = scheduler.step(free + 4.0 * (bound - free), timestep, latents).prev_sample
-    return backbone.decode_latents(latents)
+    return backbone.decode_latents(latents).cpu()
 
 
 def export_backbone(backbone: Backbone, scheduler: DDIMScheduler, folder: Path) -> None:

@@ -57,10 +57,12 @@ def encode_moments(backbone: Backbone, pictures: PictureSet, cache: Path) -> dic
     key = _hash([pictures.pixels, *backbone.vae.state_dict().values()])
 
     def encode() -> dict[str, Tensor]:
-        parts = [backbone.encode_picture(pictures.pictures(part)) for part in _chunks(len(pictures))]
+        parts = [
+            backbone.encode_picture(pictures.pictures(part).to(backbone.vae.device)) for part in _chunks(len(pictures))
+        ]
         return {
-            "mean": torch.cat([part.mean for part in parts]),
-            "deviation": torch.cat([part.deviation for part in parts]),
+            "mean": torch.cat([part.mean.cpu() for part in parts]),
+            "deviation": torch.cat([part.deviation.cpu() for part in parts]),
         }
 
     return _kept(cache / f"moments-{key}.safetensors", encode)
@@ -73,7 +75,7 @@ def encode_captions(backbone: Backbone, captions: Sequence[str], cache: Path) ->
 
     def encode() -> dict[str, Tensor]:
         parts = [backbone.encode_text([captions[int(i)] for i in part]).states for part in _chunks(len(captions))]
-        return {"states": torch.cat([part.to(torch.bfloat16) for part in parts])}
+        return {"states": torch.cat([part.to("cpu", torch.bfloat16) for part in parts])}
 
     return _kept(cache / f"text-{key}.safetensors", encode)["states"]
 
@@ -95,5 +97,5 @@ def _chunks(count: int) -> Sequence[Tensor]:
 def _hash(tensors: Iterable[Tensor]) -> str:
     digest = hashlib.blake2b(digest_size=8)
     for tensor in tensors:
-        digest.update(memoryview(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()))
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()

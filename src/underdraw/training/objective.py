@@ -24,15 +24,24 @@ class Draw:
 
 
 def draw_batch(
-    latents: LatentSet, indices: Tensor, draws: Sequence[torch.Generator], process: Process, prompt_dropout: float
+    latents: LatentSet,
+    indices: Tensor,
+    draws: Sequence[torch.Generator],
+    process: Process,
+    prompt_dropout: float,
+    device: str = "cpu",
 ) -> Draw:
-    """Latents from their moments, a timestep, noise and a caption (or the empty one) for each sample."""
+    """Latents from their moments, a timestep, noise and a caption (or the empty one) for each sample.
+
+    All is drawn on the CPU, so that a run is the same on any device, and then brought to `device`.
+    """
     shape = latents.mean.shape[1:]
     clean = latents.moments(indices).sample(torch.stack([torch.randn(shape, generator=draw) for draw in draws]))
     timestep = torch.stack([torch.randint(len(process), (), generator=draw) for draw in draws])
     noise = torch.stack([torch.randn(shape, generator=draw) for draw in draws])
     rows = [_caption(latents.captions[int(i)], draw, prompt_dropout) for i, draw in zip(indices, draws, strict=True)]
-    return Draw(clean, noise, process.add_noise(clean, noise, timestep), timestep, latents.text(rows))
+    clean, noise, timestep = clean.to(device), noise.to(device), timestep.to(device)
+    return Draw(clean, noise, process.add_noise(clean, noise, timestep), timestep, latents.text(rows).to(device))
 
 
 def _caption(rows: Sequence[int], draw: torch.Generator, dropout: float) -> int:

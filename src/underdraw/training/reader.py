@@ -37,7 +37,7 @@ class ReaderTask:
         self.pictures, self.watched = _having(pictures, config.kind), _having(watched, config.kind)
         torch.manual_seed(recipe.seed)
         shape = Shape(config.kind, channels=tuple(config.channels), learned_from=recipe.data.split)
-        self.reader = Reader(shape)
+        self.reader = Reader(shape).to(recipe.device)
         self.module: nn.Module = channels_last(self.reader)
 
     def losses(self, step: int) -> dict[str, Tensor]:
@@ -45,8 +45,8 @@ class ReaderTask:
         indices = batch_indices(self.recipe.seed, step, self.recipe.batch, len(self.pictures))
         draws = generators(self.recipe.seed, step, range(len(indices)))
         shown, wanted = _mirrored(self.pictures.pictures(indices), self._maps(self.pictures, indices), draws)
-        shown = _worn(shown, draws).contiguous(memory_format=torch.channels_last)
-        read = self.reader(shown).float()
+        shown = _worn(shown, draws).contiguous(memory_format=torch.channels_last).to(self.recipe.device)
+        read, wanted = self.reader(shown).float(), wanted.to(self.recipe.device)
         return {
             "map": (read - wanted).abs().mean(),
             "edges": self.config.edge_weight * (gradients(read) - gradients(wanted)).abs().mean(),
@@ -61,15 +61,19 @@ class ReaderTask:
         """Twelve watched pictures, their maps, and what is read."""
         chosen = torch.arange(0, len(self.watched), max(1, len(self.watched) // 12))[:12]
         shown = self.watched.pictures(chosen)
-        rows = [shown, as_hint(self._maps(self.watched, chosen)), as_hint(self.reader(shown))]
+        rows = [shown, as_hint(self._maps(self.watched, chosen)), as_hint(self._read(shown))]
         return mosaic(torch.cat(rows), columns=len(chosen))
 
     @torch.no_grad()
     def figures(self) -> dict[str, float]:
         """Root mean square error of what is read, over the watched pictures."""
         chosen = torch.arange(min(256, len(self.watched)))
-        read = self.reader(self.watched.pictures(chosen))
+        read = self._read(self.watched.pictures(chosen))
         return {"rmse": float((read - self._maps(self.watched, chosen)).square().mean((1, 2, 3)).sqrt().mean())}
+
+    def _read(self, shown: Tensor) -> Tensor:
+        read: Tensor = self.reader(shown.to(self.recipe.device)).cpu()
+        return read
 
     def export(self, folder: Path) -> None:
         """Write `<kind>.safetensors`."""

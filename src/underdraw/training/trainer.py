@@ -153,11 +153,11 @@ def learning_rate(optimizer: Optimizer, step: int, steps: int) -> float:
 def _average(state: State) -> None:
     """Exponential moving average of the weights; a short memory at first, so that the beginning does not linger."""
     decay = min(state.recipe.average, (1 + state.step) / (10 + state.step))
-    for name, value in state.task.module.state_dict().items():
-        if value.is_floating_point():
-            state.average[name].lerp_(value.detach(), 1 - decay)
-        else:
-            state.average[name].copy_(value)
+    live = state.task.module.state_dict()
+    floats = [name for name, value in live.items() if value.is_floating_point()]
+    torch._foreach_lerp_([state.average[name] for name in floats], [live[name].detach() for name in floats], 1 - decay)
+    for name in live.keys() - floats:
+        state.average[name].copy_(live[name])
 
 
 def _figures(losses: dict[str, Tensor], step: int) -> dict[str, float]:

@@ -5,7 +5,6 @@ from pathlib import Path
 import torch
 from diffusers import AutoencoderKL
 from torch import Tensor, nn
-from torch.nn import functional
 
 from underdraw.data.batches import PictureSet, batch_indices, generators
 from underdraw.training.precision import channels_last
@@ -36,17 +35,17 @@ class VaeTask:
     def __init__(self, recipe: Recipe, config: Vae, pictures: PictureSet, watched: PictureSet) -> None:
         self.recipe, self.config, self.pictures, self.watched = recipe, config, pictures, watched
         torch.manual_seed(recipe.seed)
-        self.vae = build_vae(config, pictures.pixels.shape[-1])
+        self.vae = build_vae(config, pictures.pixels.shape[-1]).to(recipe.device)
         self.module: nn.Module = channels_last(self.vae)
 
     def losses(self, step: int) -> dict[str, Tensor]:
         """`pixels` (L1), `edges` (L1 of the horizontal and vertical differences), `kl`."""
         indices = batch_indices(self.recipe.seed, step, self.recipe.batch, len(self.pictures))
         draws = generators(self.recipe.seed, step, range(len(indices)))
-        clean = self._crop(self.pictures.pictures(indices) * 2 - 1, draws)
+        clean = self._crop(self.pictures.pictures(indices) * 2 - 1, draws).to(self.recipe.device)
         moments = self.vae.encode(clean).latent_dist
         noise = torch.stack([torch.randn(moments.mean.shape[1:], generator=draw) for draw in draws])
-        drawn = self.vae.decode(moments.mean + moments.std * noise).sample.float()
+        drawn = self.vae.decode(moments.mean + moments.std * noise.to(clean.device)).sample.float()
         return {
             "pixels": (drawn - clean).abs().mean(),
             "edges": self.config.edge_weight * (gradients(drawn) - gradients(clean)).abs().mean(),
@@ -69,22 +68,30 @@ class VaeTask:
     def sheet(self) -> Tensor:
         """Watched pictures above their reconstructions."""
         pictures = self.watched.pictures(torch.arange(0, len(self.watched), max(1, len(self.watched) // 12))[:12])
-        drawn = self.vae.decode(self.vae.encode(pictures * 2 - 1).latent_dist.mean).sample
-        return mosaic(torch.cat([pictures, (drawn / 2 + 0.5).clamp(0, 1)]), columns=len(pictures))
+        return mosaic(torch.cat([pictures, self._rebuilt(pictures)]), columns=len(pictures))
 
     @torch.no_grad()
     def figures(self) -> dict[str, float]:
         """Reconstruction PSNR in dB over the watched pictures."""
         pictures = self.watched.pictures(torch.arange(min(256, len(self.watched))))
-        drawn = self.vae.decode(self.vae.encode(pictures * 2 - 1).latent_dist.mean).sample
-        errors = functional.mse_loss((drawn / 2 + 0.5).clamp(0, 1), pictures, reduction="none").mean((1, 2, 3))
+        errors = (self._rebuilt(pictures) - pictures).square().mean((1, 2, 3))
         return {"psnr": float((-10 * errors.log10()).mean())}
+
+    def _rebuilt(self, pictures: Tensor) -> Tensor:
+        """Pictures in [0, 1] through the autoencoder and back."""
+        drawn = self.vae.decode(self._mean(pictures)).sample
+        rebuilt: Tensor = (drawn / 2 + 0.5).clamp(0, 1).cpu()
+        return rebuilt
+
+    def _mean(self, pictures: Tensor) -> Tensor:
+        mean: Tensor = self.vae.encode((pictures * 2 - 1).to(self.recipe.device)).latent_dist.mean
+        return mean
 
     @torch.no_grad()
     def export(self, folder: Path) -> None:
         """Write the VAE with the scale that gives its latents unit spread on the training pictures."""
         chosen = torch.linspace(0, len(self.pictures) - 1, 512).long()
-        latents = self.vae.encode(self.pictures.pictures(chosen) * 2 - 1).latent_dist.mean
+        latents = torch.cat([self._mean(self.pictures.pictures(part)) for part in chosen.split(64)])
         self.vae.register_to_config(scaling_factor=round(float(1 / latents.std()), 5))
         self.vae.save_pretrained(folder)
 
