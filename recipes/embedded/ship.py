@@ -3,6 +3,7 @@
 python recipes/embedded/ship.py runs/embedded/cpu
 """
 
+import json
 import shutil
 import sys
 from pathlib import Path
@@ -33,6 +34,10 @@ def ship(runs: Path, target: Path, shard_size: str = "15MB") -> None:
             shutil.copytree(export, draft / name, dirs_exist_ok=True)
         for weights in sorted(draft.rglob("*.safetensors")):
             halve(weights, shard_size)
+        for config in draft.rglob("config.json"):
+            told = json.loads(config.read_text())
+            told.pop("_name_or_path", None)  # where it lay on the machine that trained it
+            config.write_text(json.dumps(told, indent=2, sort_keys=True) + "\n")
 
 
 def halve(weights: Path, shard_size: str) -> None:

@@ -1,7 +1,9 @@
 """Reading folders in diffusers layout: every file is whole and every tensor is meant, or one line says which is not."""
 
 import json
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -37,9 +39,10 @@ def load_model(kind: Any, folder: Path, stem: str, dtype: torch.dtype) -> nn.Mod
     read_json(folder / "config.json")
     _, variant = weight_files(folder, stem)
     try:
-        model, report = kind.from_pretrained(
-            str(folder), variant=variant, use_safetensors=True, local_files_only=True, output_loading_info=True
-        )
+        with _without_bars(kind):
+            model, report = kind.from_pretrained(
+                str(folder), variant=variant, use_safetensors=True, local_files_only=True, output_loading_info=True
+            )
     except (OSError, ValueError, TypeError, KeyError, RuntimeError) as error:
         raise CheckpointError(
             f"{folder} does not hold a {kind.__name__}: {_first_line(error)}; use its own files"
@@ -47,6 +50,19 @@ def load_model(kind: Any, folder: Path, stem: str, dtype: torch.dtype) -> nn.Mod
     refuse_keys(folder, missing=report["missing_keys"], unknown=report["unexpected_keys"])
     locked: nn.Module = model.to(dtype).requires_grad_(False).eval()
     return locked
+
+
+@contextmanager
+def _without_bars(kind: Any) -> Iterator[None]:
+    """Inside the block, the library that `kind` comes from shows no bars of its own; then as it was before."""
+    logging = sys.modules[kind.__module__.partition(".")[0]].utils.logging
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def read_tensors(folder: Path, stem: str) -> dict[str, Tensor]:
