@@ -182,7 +182,9 @@ def test_a_map_of_another_size_is_refused(models: Any) -> None:
         predict(unet, *inputs, controls=[control])
 
 
-@pytest.mark.parametrize(("made_for", "base"), [("sdxl", "sd15"), ("sd15", "sdxl"), ("pixels", "sd15")])
+@pytest.mark.parametrize(
+    ("made_for", "base"), [("sdxl", "sd15"), ("sd15", "sdxl"), ("sd15", "sd21"), ("pixels", "sd15")]
+)
 def test_a_control_of_another_family_is_refused(models: Any, made_for: str, base: str) -> None:
     unet = models.unet(base)
     inputs: Inputs = models.inputs(unet)
