@@ -1,5 +1,6 @@
 """What the repository says of itself is so: trees, commands, recipes, pins, version."""
 
+import json
 import re
 import shlex
 import subprocess
@@ -158,3 +159,25 @@ def test_no_file_is_too_large() -> None:
         listed = "\0".join(str(path.relative_to(HOUSE)) for path in (HOUSE / "src").rglob("*"))
     files = [HOUSE / name for name in listed.split("\0") if name and (HOUSE / name).is_file()]
     assert not [file for file in files if file.stat().st_size > 15 * 2**20]
+
+
+@pytest.mark.parametrize("page", ["README.md", "README.zh.md"])
+def test_the_figures_of_obedience_are_those_of_the_report(page: str) -> None:
+    report, text = json.loads((HOUSE / "docs" / "report.json").read_text()), (HOUSE / page).read_text()
+    for kind, worlds in report["obedience"].items():
+        for world, measures in worlds.items():
+            for each in measures:
+                if "scaled" not in each["measure"]:
+                    scores = " | ".join(f"{each[part]['value']:.3f}" for part in ("floor", "ours", "ceiling"))
+                    told = f"| {kind} | {each['items']} {world} | {each['measure']} | {scores} | **"
+                    assert f"{told}{each['obedience']['value']:.1f}**" in text
+    assert f"{100 * report['preference']['all']['drawn']['value']:.1f} %" in text
+    assert f"{report['vae']['all']['psnr']['value']:.1f} dB" in text
+
+
+def test_the_figures_are_those_of_the_weights_that_ship() -> None:
+    from underdraw.generation import base_folder
+    from underdraw.generation.recipe import fingerprint
+
+    report = json.loads((HOUSE / "docs" / "report.json").read_text())
+    assert report["base_hash"] == fingerprint(base_folder("embedded"))
