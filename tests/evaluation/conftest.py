@@ -5,9 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from diffusers import AutoencoderKL, ControlNetModel, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from torch import Tensor
-from transformers import CLIPTextConfig, CLIPTextModel
 
 from underdraw.annotators.readers import Reader, Shape, save_reader
 from underdraw.data.folder import Record, write_folder
@@ -15,9 +13,10 @@ from underdraw.generation import Studio
 from underdraw.training.clip import build_clip, learn_vocabulary
 from underdraw.training.recipe import Clip
 
+from ..generation.conftest import tiny_base
+
 COLOURS = {"red": (0.8, 0.1, 0.1), "blue": (0.1, 0.2, 0.9), "green": (0.1, 0.7, 0.2), "yellow": (0.9, 0.8, 0.1)}
 SIDE = 32
-TOKENS = 48
 
 
 def disc(place: int) -> Tensor:
@@ -65,51 +64,9 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def base(tmp_path_factory: pytest.TempPathFactory, clip: Path) -> Path:
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A base for 32×32 pictures with controlnet-canny and controlnet-depth."""
-    from transformers import CLIPTokenizer
-
-    folder = tmp_path_factory.mktemp("models") / "tiny"
-    torch.manual_seed(1)
-    tokenizer = CLIPTokenizer.from_pretrained(str(clip))
-    ends = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
-    widths = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
-    text = CLIPTextConfig(vocab_size=len(tokenizer), max_position_embeddings=TOKENS, **widths, **ends)
-    vae = AutoencoderKL(
-        down_block_types=["DownEncoderBlock2D"] * 3,
-        up_block_types=["UpDecoderBlock2D"] * 3,
-        block_out_channels=[8, 8, 16],
-        norm_num_groups=4,
-        scaling_factor=1.0,
-    )
-    unet = UNet2DConditionModel(
-        sample_size=8,
-        block_out_channels=[16, 32],
-        layers_per_block=1,
-        norm_num_groups=8,
-        attention_head_dim=4,
-        cross_attention_dim=16,
-        down_block_types=["DownBlock2D", "CrossAttnDownBlock2D"],
-        up_block_types=["CrossAttnUpBlock2D", "UpBlock2D"],
-    )
-    scheduler = DDIMScheduler(
-        beta_schedule="scaled_linear",
-        beta_start=0.00085,
-        beta_end=0.012,
-        clip_sample=False,
-        set_alpha_to_one=False,
-        prediction_type="v_prediction",
-        timestep_spacing="trailing",
-    )
-    parts = (vae, CLIPTextModel(text), tokenizer, unet, scheduler, None, None)
-    StableDiffusionPipeline(*parts, requires_safety_checker=False).save_pretrained(folder)
-    for kind in ("canny", "depth"):
-        net = ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=(8, 8, 16))
-        for parameter in net.parameters():
-            if not parameter.any():
-                torch.nn.init.normal_(parameter, std=0.3)
-        net.save_pretrained(folder / f"controlnet-{kind}")
-    return folder
+    return tiny_base(tmp_path_factory.mktemp("models") / "tiny")
 
 
 @pytest.fixture(scope="session")

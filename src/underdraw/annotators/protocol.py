@@ -1,5 +1,6 @@
 """What an annotator is: a frozen value whose knobs are its fields and which says what its map means."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, ClassVar, Literal, TypeVar, dataclass_transform
@@ -72,7 +73,7 @@ def knob(
 
 
 @dataclass(frozen=True)
-class Annotator:
+class Annotator(ABC):
     """Pictures in, condition maps out. A value: the same knobs are the same annotator."""
 
     kind: ClassVar[str]
@@ -82,9 +83,9 @@ class Annotator:
         for name, setting in knobs(type(self)).items():
             setting.check(self.kind, name, getattr(self, name))
 
+    @abstractmethod
     def __call__(self, pictures: Tensor) -> Tensor:
         """B×3×H×W RGB in [0, 1] → B×C×H×W in the range of `meaning`."""
-        raise NotImplementedError
 
     def native(self, size: tuple[int, int]) -> tuple[int, int]:
         """The (width, height) at which a picture for a drawing of `size` is looked at; the drawing's own by default."""

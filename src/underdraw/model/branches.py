@@ -9,6 +9,7 @@ All have the parts of diffusers' ControlNetModel under its names (`controlnet_co
 """
 
 import copy
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any, Literal
@@ -43,7 +44,7 @@ class BranchConfig(Config):
     """Average every signal over the picture (what ControlNet-shuffle does)."""
 
 
-class Branch(nn.Module):
+class Branch(nn.Module, ABC):
     """A hint encoder, a path of one feature a site, and a tap at each site that it speaks to.
 
     `spoken` are those sites; `every` site and the `config` are of the U-Net it was made for. A subclass lays its path
@@ -75,11 +76,11 @@ class Branch(nn.Module):
         hint: Tensor = self.controlnet_cond_embedding(condition.to(self.controlnet_mid_block.weight))
         return hint
 
+    @abstractmethod
     def features(
         self, hint: Tensor, sample: Tensor, timestep: Tensor | float, text: Text | None
     ) -> Mapping[str, Tensor]:
         """One feature B×C×h×w a site, before its tap."""
-        raise NotImplementedError
 
     def forward(
         self, hint: Tensor, sample: Tensor, timestep: Tensor | float, text: Text | None = None
@@ -142,9 +143,9 @@ class _Chain(Branch):
         )
 
     @staticmethod
+    @abstractmethod
     def layer(channels: int, out: int, stride: int) -> nn.Module:
         """One layer; a stride of 2 halves the size, rounding up as the trunk does."""
-        raise NotImplementedError
 
     def features(
         self, hint: Tensor, sample: Tensor, timestep: Tensor | float, text: Text | None
