@@ -200,3 +200,11 @@ def test_resize_gives_the_size_and_stays_in_range(how: images.Reduction, size: t
         assert set(seen.flatten().tolist()) <= set(source.flatten().tolist())
     if size == (20, 24):
         assert torch.equal(seen, source)
+
+
+def test_crop_keeps_the_middle_in_the_drawing_s_proportions() -> None:
+    wide = torch.arange(12.0).expand(1, 3, 6, 12)
+    assert images.crop(wide, (64, 64)).shape == (1, 3, 6, 6)
+    assert images.crop(wide, (64, 64))[0, 0, 0].tolist() == [3, 4, 5, 6, 7, 8]
+    assert images.crop(wide.mT, (64, 64)).shape == (1, 3, 6, 6)
+    assert torch.equal(images.crop(wide, (24, 12)), wide)

@@ -20,6 +20,7 @@ from underdraw.files import atomic
 __all__ = [
     "MAX_PIXELS",
     "MIN_SIDE",
+    "crop",
     "decode",
     "encode_png",
     "from_uint8",
@@ -168,3 +169,12 @@ def resize(pictures: Tensor, size: tuple[int, int], how: Reduction = "area") -> 
         return functional.adaptive_avg_pool2d(pictures, (height, width))
     mode = "bicubic" if how == "bicubic" else "bilinear"
     return functional.interpolate(pictures, (height, width), mode=mode, antialias=True).clamp(0, 1)
+
+
+def crop(picture: Tensor, size: tuple[int, int]) -> Tensor:
+    """The largest centred window of B×C×H×W that has the proportions of `size` = (width, height)."""
+    height, width = picture.shape[-2:]
+    scale = min(width / size[0], height / size[1])
+    across, down = max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+    top, left = (height - down) // 2, (width - across) // 2
+    return picture[..., top : top + down, left : left + across]

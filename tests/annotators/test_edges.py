@@ -23,9 +23,9 @@ def square(inside: tuple[float, float, float], outside: tuple[float, float, floa
 def test_equals_opencv(low: int, high: int) -> None:
     pixels = (noise()[0].permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)
     expected = cv2.Canny(pixels, low, high)
-    assert np.array_equal(Canny(low, high)(noise())[0, 0].numpy() * 255, expected)
+    assert np.array_equal(Canny(low=low, high=high)(noise())[0, 0].numpy() * 255, expected)
     grey = cv2.Canny(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), low, high)
-    assert np.array_equal(Canny(low, high, colour=False)(noise())[0, 0].numpy() * 255, grey)
+    assert np.array_equal(Canny(low=low, high=high, colour=False)(noise())[0, 0].numpy() * 255, grey)
 
 
 def test_edges_are_white_on_black_and_where_the_jump_is() -> None:

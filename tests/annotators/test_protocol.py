@@ -15,7 +15,6 @@ from underdraw.annotators import (
     annotator,
     as_hint,
     build,
-    crop,
     draw_knobs,
     extract,
     given,
@@ -144,14 +143,6 @@ def test_others_can_add_their_own() -> None:
             Darkness(strength=float("nan"))
     finally:
         ANNOTATORS._parts.pop("darkness", None)
-
-
-def test_crop_keeps_the_middle_in_the_drawing_s_proportions() -> None:
-    wide = torch.arange(12.0).expand(1, 3, 6, 12)
-    assert crop(wide, (64, 64)).shape == (1, 3, 6, 6)
-    assert crop(wide, (64, 64))[0, 0, 0].tolist() == [3, 4, 5, 6, 7, 8]
-    assert crop(wide.mT, (64, 64)).shape == (1, 3, 6, 6)
-    assert torch.equal(crop(wide, (24, 12)), wide)
 
 
 def test_things_keep_their_proportions() -> None:

@@ -2,12 +2,13 @@
 
 from underdraw.annotators.depth import Depth, nearness, read_depth, write_depth
 from underdraw.annotators.edges import Canny
-from underdraw.annotators.extract import as_hint, crop, extract, given
+from underdraw.annotators.extract import as_hint, extract, given
 from underdraw.annotators.protocol import (
     ANNOTATORS,
     Annotator,
     Knob,
     Meaning,
+    Needs,
     annotator,
     build,
     draw_knobs,
@@ -22,10 +23,10 @@ __all__ = [
     "Depth",
     "Knob",
     "Meaning",
+    "Needs",
     "annotator",
     "as_hint",
     "build",
-    "crop",
     "draw_knobs",
     "extract",
     "given",

@@ -27,6 +27,10 @@ class Depth(Annotator):
 
     distance: bool = knob(False, help="the given values are distances (far is large), not nearness")
 
+    def read(self, path: str | Path) -> Tensor:
+        """A field of numbers 1×1×H×W from `.npy`; a picture 1×3×H×W otherwise."""
+        return read_depth(path) if Path(path).suffix.lower() == ".npy" else images.read(path)
+
     def __call__(self, pictures: Tensor) -> Tensor:
         """B×1×H×W of nearness in any unit, or of distances → B×1×H×W in [0, 1]. Raises InputError for photographs."""
         if pictures.shape[1] != 1:

@@ -17,8 +17,7 @@ __all__ = ["Canny"]
 class Canny(Annotator):
     """White edges one pixel thin on black (Canny 1986, "A Computational Approach to Edge Detection"; OpenCV's).
 
-    Looked at in the drawing's size unless `resolution` says otherwise ("pixel perfect"), so that a map means the same
-    in training and in generation. Each pixel's strongest colour channel counts, as in the original ControlNet code;
+    Each pixel's strongest colour channel counts, as in the original ControlNet code;
     brightness alone would lose outlines between colours that are equally bright.
     """
 
@@ -29,16 +28,11 @@ class Canny(Annotator):
         200, 0, 255, "edges stronger than this are kept; those between, if they touch one", usual=(120, 240)
     )
     colour: bool = knob(True, help="take the strongest of the three colour channels; otherwise brightness alone")
-    resolution: int = knob(0, 0, 4096, "shorter side in pixels at which edges are looked for; 0: the drawing's")
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.low > self.high:
             raise ConfigError(f"canny: knob 'low' ({self.low}) must not exceed 'high' ({self.high}); swap them")
-        if 0 < self.resolution < images.MIN_SIDE:
-            raise ConfigError(
-                f"canny: knob 'resolution' must be 0 or at least {images.MIN_SIDE} (got {self.resolution})"
-            )
 
     def __call__(self, pictures: Tensor) -> Tensor:
         """B×3×H×W RGB in [0, 1] → B×1×H×W of 0 and 1."""
@@ -49,10 +43,3 @@ class Canny(Annotator):
         if not self.colour:
             pixels = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
         return torch.from_numpy(cv2.Canny(pixels, self.low, self.high))[None].float() / 255
-
-    def native(self, size: tuple[int, int]) -> tuple[int, int]:
-        """The drawing's size, or its proportions with `resolution` as the shorter side."""
-        if not self.resolution:
-            return size
-        scale = self.resolution / min(size)
-        return round(size[0] * scale), round(size[1] * scale)

@@ -9,7 +9,7 @@ from underdraw import images
 from underdraw.annotators.protocol import ANNOTATORS, build
 from underdraw.errors import InputError
 
-__all__ = ["as_hint", "crop", "extract", "given"]
+__all__ = ["as_hint", "extract", "given"]
 
 
 def extract(kind: str, picture: Tensor, size: tuple[int, int] | None = None, **knobs: Any) -> Tensor:
@@ -19,10 +19,7 @@ def extract(kind: str, picture: Tensor, size: tuple[int, int] | None = None, **k
     is then brought to `size` as its meaning says (lines by maximum, fields by area).
     Raises ConfigError for an unknown kind or knob, InputError for a picture that this kind cannot be read from.
     """
-    look = build(kind, knobs)
-    width, height = size or (picture.shape[-1], picture.shape[-2])
-    seen = images.resize(crop(picture, (width, height)), look.native((width, height)), "area")
-    return images.resize(look(seen), (width, height), look.meaning.reduction)
+    return build(kind, knobs).map(picture, size)
 
 
 def given(kind: str, picture: Tensor, size: tuple[int, int] | None = None) -> Tensor:
@@ -37,18 +34,9 @@ def given(kind: str, picture: Tensor, size: tuple[int, int] | None = None) -> Te
     elif picture.shape[1] != meaning.channels:
         raise InputError(f"a {kind} map has {meaning.channels} channels; this one has {picture.shape[1]}")
     size = size or (picture.shape[-1], picture.shape[-2])
-    found = images.resize(crop(picture, size), size, meaning.reduction)
+    found = images.resize(images.crop(picture, size), size, meaning.reduction)
     middle = (meaning.low + meaning.high) / 2
     return torch.where(found > middle, meaning.high, meaning.low) if meaning.binary else found
-
-
-def crop(picture: Tensor, size: tuple[int, int]) -> Tensor:
-    """The largest centred window of B×C×H×W that has the proportions of `size` = (width, height)."""
-    height, width = picture.shape[-2:]
-    scale = min(width / size[0], height / size[1])
-    across, down = max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
-    top, left = (height - down) // 2, (width - across) // 2
-    return picture[..., top : top + down, left : left + across]
 
 
 def as_hint(maps: Tensor) -> Tensor:

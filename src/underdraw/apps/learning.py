@@ -56,14 +56,13 @@ def diffuse(
 ) -> None:
     """Draw how a picture becomes noise, and how the base finds a way back from that noise."""
     from underdraw import images
-    from underdraw.annotators import crop
     from underdraw.generation import EMBEDDED, Studio, fitting_size, nearest_size, walk, walk_sheet
 
     target, seen = png_path(output), images.read(picture)
     wanted = parse_size(size) if size else None
     backbone = Studio.open(base or EMBEDDED, device).backbone
     pixels = nearest_size(backbone, wanted) if wanted else fitting_size(backbone, (seen.shape[-1], seen.shape[-2]))
-    small = images.resize(crop(seen, pixels), pixels)
+    small = images.resize(images.crop(seen, pixels), pixels)
     way = walk(backbone, small, prompt, seed=seed, steps=steps)
     title = f"{picture.name}: into noise, and back" + (f" with “{prompt}”" if prompt else "")
     images.write(walk_sheet(way, title), target)

@@ -94,8 +94,8 @@ def _examples() -> Path:
 
 
 def _from_examples(examples: Path, size: tuple[int, int]) -> list[Task]:
-    from underdraw.annotators import crop
     from underdraw.generation import ControlRequest, make_map, read_source
+    from underdraw.images import crop
 
     tasks = []
     for name, given, prompt in SUBJECTS:

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from underdraw import images
-from underdraw.annotators import ANNOTATORS, extract, given, read_depth
+from underdraw.annotators import ANNOTATORS, build, given
 from underdraw.errors import ConfigError, InputError
 from underdraw.registry import nearest
 
-__all__ = ["ControlRequest", "control_folder", "control_kinds", "make_map", "read_source"]
+__all__ = ["ControlRequest", "control_folder", "control_kinds", "extent", "make_map", "read_source"]
 
 FOLDER = "controlnet-"
 PARTS = ("weight", "start", "end", "map")
@@ -87,21 +87,28 @@ def control_kinds(base: Path) -> list[str]:
 
 
 def control_folder(base: Path, kind: str) -> Path:
-    """Where the ControlNet of a kind lies. Raises ConfigError naming the kinds that exist."""
-    kinds = control_kinds(base)
+    """Where the ControlNet for the maps of an annotator lies: that of its condition.
+
+    Raises ConfigError naming the conditions that there are nets for.
+    """
+    kind, kinds = ANNOTATORS[kind].condition if kind in ANNOTATORS else kind, control_kinds(base)
     if kind not in kinds:
         there = f"there is {', '.join(kinds)}" if kinds else "there is none"
         raise ConfigError(f"no ControlNet for {kind!r} beside base {base.name!r}; {there} (folders {FOLDER}<kind>)")
     return base / f"{FOLDER}{kind}"
 
 
-def read_source(request: ControlRequest) -> Tensor:
-    """The picture 1×3×H×W that a control starts from; for depth it may be a field 1×1×H×W of an `.npy` file."""
-    field = request.kind == "depth" and request.path.lower().endswith(".npy")
-    return read_depth(request.path) if field else images.read(request.path)
+def read_source(request: ControlRequest) -> Any:
+    """What a control starts from: a picture or map 1×3×H×W, or what its annotator makes of another kind of file."""
+    return images.read(request.path) if request.is_map else build(request.kind).read(request.path)
 
 
-def make_map(request: ControlRequest, source: Tensor, size: tuple[int, int]) -> Tensor:
+def extent(request: ControlRequest, source: Any) -> tuple[int, int]:
+    """The (width, height) of what a control starts from."""
+    return build(request.kind).extent(source)
+
+
+def make_map(request: ControlRequest, source: Any, size: tuple[int, int]) -> Tensor:
     """The condition map 1×C×h×w in [0, 1] for a drawing of `size`, in steps of 1/255 so that a PNG keeps it whole."""
-    found = given(request.kind, source, size) if request.is_map else extract(request.kind, source, size)
+    found = given(request.kind, source, size) if request.is_map else build(request.kind).map(source, size)
     return torch.round(found.clamp(0, 1) * 255) / 255

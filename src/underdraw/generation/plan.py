@@ -7,7 +7,7 @@ from typing import Any
 
 from underdraw.config import parse
 from underdraw.errors import ConfigError, InputError
-from underdraw.generation.controls import ControlRequest, read_source
+from underdraw.generation.controls import ControlRequest, extent, read_source
 from underdraw.generation.recipe import LAST_SEED, Drawing, Guide, unpack_map
 from underdraw.generation.sizes import check_size, fitting_size, native_size, nearest_size, unit
 from underdraw.generation.studio import Studio, together
@@ -68,7 +68,7 @@ def plan(studio: Studio, wish: Wish, tell: Callable[[str], None] = lambda line: 
     if wish.size:
         size = _rounded(studio, wish.size, tell)
     elif sources:
-        size = fitting_size(studio.backbone, (sources[0][1].shape[-1], sources[0][1].shape[-2]))
+        size = fitting_size(studio.backbone, extent(*sources[0]))
     else:
         size = native_size(studio.backbone)
     guides = tuple(studio.guide(request, size, source) for request, source in sources)

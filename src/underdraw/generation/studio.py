@@ -2,10 +2,9 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import torch
-from torch import Tensor
 
 from underdraw.annotators import as_hint
 from underdraw.errors import CheckpointError, ConfigError
@@ -57,7 +56,7 @@ class Studio:
             self._hashes[kind] = fingerprint(control_folder(self.folder, kind))
         return self._hashes[kind]
 
-    def guide(self, request: ControlRequest, size: tuple[int, int], source: Tensor | None = None) -> Guide:
+    def guide(self, request: ControlRequest, size: tuple[int, int], source: Any = None) -> Guide:
         """The control asked for, with its map made for a drawing of `size`; `source` spares reading the file again."""
         condition = make_map(request, read_source(request) if source is None else source, size)
         return Guide(
