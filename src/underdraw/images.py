@@ -20,6 +20,7 @@ from underdraw.files import atomic
 __all__ = [
     "MAX_PIXELS",
     "MIN_SIDE",
+    "SUFFIXES",
     "crop",
     "decode",
     "encode_png",
@@ -35,6 +36,8 @@ MAX_PIXELS = 100_000_000
 """Largest picture that is opened: 100 megapixels, 1.2 GB as floats."""
 MIN_SIDE = 8
 """Smallest side in pixels that a picture or map may have."""
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif", ".ppm", ".pgm")
+"""Of the files in a folder that are taken for pictures."""
 MAX_TEXT = 16 * 2**20
 """Largest text chunk of a PNG that is read, in bytes."""
 

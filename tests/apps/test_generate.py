@@ -1,4 +1,4 @@
-"""`underdraw generate` and `underdraw extract`."""
+"""`underdraw generate`."""
 
 import contextlib
 import json
@@ -13,9 +13,6 @@ import torch
 from PIL import Image
 
 from underdraw import images
-from underdraw.annotators import extract
-from underdraw.apps.values import parse_settings
-from underdraw.errors import ConfigError
 from underdraw.generation import read_drawing
 
 from .conftest import Underdraw
@@ -155,17 +152,3 @@ def test_other_weights_are_noticed(underdraw: Underdraw, base: Path, photo: Path
     assert first.controls[0].net_hash != second.controls[0].net_hash
     assert (second.base, second.base_hash) == ("other", first.base_hash)
     assert not torch.equal(images.read("a.png"), images.read("b.png"))
-
-
-def test_extract_with_knobs(underdraw: Underdraw, photo: Path) -> None:
-    done = underdraw("extract", "canny", photo, "-o", "edges.png", "--set", "low=10", "--set", "high=30", "--json")
-    assert json.loads(done.out) == {"file": "edges.png", "kind": "canny", "width": 60, "height": 40}
-    expected = extract("canny", images.read(photo), low=10, high=30)
-    assert torch.equal(images.read("edges.png")[:, :1], expected) and 0 < expected.mean() < 0.5
-
-
-def test_settings_are_toml() -> None:
-    assert parse_settings(["a=1", "b = true", "c=0.5"]) == {"a": 1, "b": True, "c": 0.5}
-    for wrong in ("a", "=1", "a=[", "a=b"):
-        with pytest.raises(ConfigError, match="is not KNOB=VALUE"):
-            parse_settings([wrong])

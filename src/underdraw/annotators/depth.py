@@ -25,6 +25,8 @@ class Depth(Annotator):
 
     meaning: ClassVar[Meaning] = Meaning(channels=1, polarity="near is white", reduction="area", differentiable=True)
 
+    suffixes: ClassVar[tuple[str, ...]] = (*images.SUFFIXES, ".npy")
+
     distance: bool = knob(False, help="the given values are distances (far is large), not nearness")
 
     def read(self, path: str | Path) -> Tensor:

@@ -112,14 +112,16 @@ class Annotator(ABC):
     """Pictures in, condition maps out. A value: the same knobs are the same annotator.
 
     kind: its name. condition: what its maps are maps of; annotators of one condition feed the same ControlNet, and
-    the condition is its own kind where nothing else is said. side: the shorter side in pixels for which it is made;
-    0 is that of the drawing ("pixel perfect"), so that a map means the same in training and in generation.
+    the condition is its own kind where nothing else is said. suffixes: the files that it reads. side: the shorter side
+    in pixels for which it is made; 0 is that of the drawing ("pixel perfect"), so that a map means the same in training
+    and in generation.
     """
 
     kind: ClassVar[str]
     condition: ClassVar[str]
     meaning: ClassVar[Meaning]
     needs: ClassVar[Needs] = Needs()
+    suffixes: ClassVar[tuple[str, ...]] = images.SUFFIXES
     side: ClassVar[int] = 0
 
     resolution: int = knob(0, 0, 4096, "shorter side in pixels at which the picture is looked at; 0: the usual one")
@@ -156,6 +158,10 @@ class Annotator(ABC):
     def extent(self, source: Any) -> tuple[int, int]:
         """The (width, height) of what `read` gave."""
         return source.shape[-1], source.shape[-2]
+
+    def show(self, maps: Tensor) -> Tensor:
+        """Maps B×C×H×W as pictures B×(1, 3 or 4)×H×W in [0, 1]: what a PNG of them holds."""
+        return maps
 
     def native(self, size: tuple[int, int]) -> tuple[int, int]:
         """The (width, height) at which a picture for a drawing of `size` is looked at."""

@@ -1,4 +1,4 @@
-"""`underdraw generate` and `underdraw extract`."""
+"""`underdraw generate`."""
 
 import time
 from collections.abc import Sequence
@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 from typer import Argument, Option
 
 from underdraw.apps.terminal import bar, result, say
-from underdraw.apps.values import free_name, lines_of, parse_settings, parse_size, png_path
+from underdraw.apps.values import free_name, lines_of, parse_size, png_path
 from underdraw.errors import ConfigError, InputError
 
 if TYPE_CHECKING:
     from underdraw.generation import Batch, Drawing, Studio, Wish
 
-__all__ = ["COMMANDS", "extract", "generate"]
+__all__ = ["COMMANDS", "generate"]
 
 Control = Annotated[
     list[str] | None,
@@ -140,28 +140,4 @@ def numbered(path: Path, number: int, total: int) -> Path:
     return path if total == 1 else path.with_name(f"{path.stem}-{number:04d}{path.suffix}")
 
 
-def extract(
-    kind: Annotated[str, Argument(help="canny, or depth (from a field: .npy).")],
-    picture: Annotated[Path, Argument(help="A photograph or drawing.")],
-    output: Annotated[Path, Option("--output", "-o", help="The map, a PNG.")],
-    settings: Annotated[
-        list[str] | None, Option("--set", metavar="KNOB=VALUE", help="A knob of the annotator: --set low=50.")
-    ] = None,
-    size: Annotated[str | None, Option(metavar="WxH", help="Of the map; default: the picture's.")] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Make the condition map of a picture."""
-    from underdraw import annotators, images
-
-    target = png_path(output)
-    if target.resolve() == picture.resolve():
-        raise InputError(f"{output} is the picture itself; give the map another name")
-    is_field = kind == "depth" and picture.suffix.lower() == ".npy"
-    source = annotators.read_depth(picture) if is_field else images.read(picture)
-    found = annotators.extract(kind, source, parse_size(size) if size else None, **parse_settings(settings or ()))
-    images.write(found, target)
-    facts = {"file": str(target), "kind": kind, "width": found.shape[-1], "height": found.shape[-2]}
-    result(f"{target}  {kind}  {found.shape[-1]}×{found.shape[-2]}", facts, as_json)
-
-
-COMMANDS = (generate, extract)
+COMMANDS = (generate,)

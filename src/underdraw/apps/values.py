@@ -13,6 +13,7 @@ __all__ = ["folder_path", "free_name", "lines_of", "parse_settings", "parse_size
 
 LARGEST = 4096
 LONGEST = 10_000_000
+WORD = re.compile("(?!(true|false|inf|nan)$)[a-z][a-z0-9_ ]*", re.IGNORECASE)
 
 
 def parse_size(text: str) -> tuple[int, int]:
@@ -27,10 +28,11 @@ def parse_size(text: str) -> tuple[int, int]:
 
 
 def parse_settings(texts: Sequence[str]) -> dict[str, Any]:
-    """`KNOB=VALUE` by name; values as TOML spells them. Raises ConfigError."""
+    """`KNOB=VALUE` by name; values as TOML spells them, a word without its quotes too. Raises ConfigError."""
     settings = {}
     for text in texts:
         name, sign, value = text.partition("=")
+        value = f'"{value.strip()}"' if WORD.fullmatch(value.strip()) else value
         try:
             settings[name.strip()] = tomllib.loads(f"value = {value}")["value"]
         except tomllib.TOMLDecodeError:
