@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -52,18 +52,33 @@ class PictureSet:
 
         Raises InputError for a folder that cannot be read, is empty, or holds pictures of several sizes.
         """
-        records = [record for folder in folders for record in read_folder(folder, split)]
-        if not records:
-            raise InputError(f"no pictures of split {split!r} in {', '.join(map(str, folders))}")
-        if len(sizes := {record.image.shape for record in records}) > 1:
-            raise InputError(f"pictures of {len(sizes)} sizes in {', '.join(map(str, folders))}; make them one size")
+        where = ", ".join(map(str, folders))
+        rows = [_row(record) for folder in folders for record in read_folder(folder, split, kinds)]
+        if not rows:
+            raise InputError(f"no pictures of split {split!r} in {where}")
+        if len(sizes := {row.pixels.shape for row in rows}) > 1:
+            raise InputError(f"pictures of {len(sizes)} sizes in {where}; make them one size")
         return cls(
-            torch.stack([_bytes(record.image) for record in records]),
-            [_texts(record) for record in records],
-            {kind: torch.stack([_map(record, kind, records) for record in records]) for kind in kinds},
-            {kind: torch.tensor([kind in record.maps for record in records]) for kind in kinds},
-            [dict(record.attributes) for record in records],
+            torch.stack([row.pixels for row in rows]),
+            [row.texts for row in rows],
+            {kind: _stacked(kind, rows) for kind in kinds},
+            {kind: torch.tensor([kind in row.maps for row in rows]) for kind in kinds},
+            [row.attributes for row in rows],
         )
+
+
+class _Row(NamedTuple):
+    """One picture of the set, a quarter of its record's size."""
+
+    pixels: Tensor
+    texts: list[str]
+    maps: dict[str, Tensor]
+    attributes: dict[str, Any]
+
+
+def _row(record: Record) -> _Row:
+    maps = {kind: _bytes(found) for kind, found in record.maps.items()}
+    return _Row(_bytes(record.image), _texts(record), maps, dict(record.attributes))
 
 
 def _texts(record: Record) -> list[str]:
@@ -75,13 +90,11 @@ def _bytes(picture: Tensor) -> Tensor:
     return (picture * 255).round().to(torch.uint8)
 
 
-def _map(record: Record, kind: str, records: Sequence[Record]) -> Tensor:
-    if kind in record.maps:
-        return _bytes(record.maps[kind])
-    like = next((other.maps[kind] for other in records if kind in other.maps), None)
+def _stacked(kind: str, rows: Sequence[_Row]) -> Tensor:
+    like = next((row.maps[kind] for row in rows if kind in row.maps), None)
     if like is None:
         raise InputError(f"no picture has a {kind} map; it must be a column {kind}_file_name of {METADATA}")
-    return torch.zeros_like(like, dtype=torch.uint8)
+    return torch.stack([row.maps.get(kind, torch.zeros_like(like)) for row in rows])
 
 
 @lru_cache(maxsize=4)

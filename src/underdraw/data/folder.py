@@ -5,7 +5,7 @@ pictures, `text` and the attributes stay as they are.
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -58,8 +58,8 @@ def write_folder(root: str | Path, records: Iterable[Record]) -> Iterator[Record
         draft.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def read_folder(root: str | Path, split: str | None = None) -> Iterator[Record]:
-    """The records of an image folder, or those of one split.
+def read_folder(root: str | Path, split: str | None = None, kinds: Collection[str] | None = None) -> Iterator[Record]:
+    """The records of an image folder, or those of one split, with all their maps or those of some kinds.
 
     Raises InputError naming the line or file that is wrong.
     """
@@ -71,7 +71,7 @@ def read_folder(root: str | Path, split: str | None = None) -> Iterator[Record]:
     for number, line in enumerate(lines, start=1):
         row = _row(folder, line, number)
         if split in (None, row.get("split")):
-            yield _record(folder, row)
+            yield _record(folder, row, kinds)
 
 
 def _row(folder: Path, line: str, number: int) -> dict[str, Any]:
@@ -84,8 +84,9 @@ def _row(folder: Path, line: str, number: int) -> dict[str, Any]:
     raise InputError(f"{folder / METADATA}, line {number}: needs a JSON object with file_name and text")
 
 
-def _record(folder: Path, row: dict[str, Any]) -> Record:
+def _record(folder: Path, row: dict[str, Any], wanted: Collection[str] | None) -> Record:
     name, text = row.pop("file_name"), row.pop("text")
     kinds = [key.removesuffix("_file_name") for key in row if key.endswith("_file_name")]
-    maps = {kind: images.read(inside(folder, row.pop(f"{kind}_file_name")))[0] for kind in kinds}
+    files = {kind: inside(folder, row.pop(f"{kind}_file_name")) for kind in kinds}
+    maps = {kind: images.read(path)[0] for kind, path in files.items() if wanted is None or kind in wanted}
     return Record(Path(name).stem, images.read(inside(folder, name))[0], text, maps, row)
