@@ -32,8 +32,8 @@ def twin(look: Annotator, softness: float = 8.0) -> Twin:
     if isinstance(look, Canny):
         return lambda pictures: soft_canny(pictures, look, softness)
     raise ConfigError(
-        f"{look.kind} has no differentiable twin; take canny, a kind that is differentiable itself, or a reader that was "
-        "trained for it"
+        f"{look.kind} has no differentiable twin; take canny, a kind that is differentiable itself, or a reader that "
+        "was trained for it"
     )
 
 
