@@ -1,7 +1,9 @@
 """The denoising objective, the learning rate, and what is cached."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
@@ -10,10 +12,13 @@ from underdraw.data.batches import PictureSet, generators
 from underdraw.model import Process, Text
 from underdraw.training.latents import LatentSet, encode_captions
 from underdraw.training.objective import Draw, denoising_loss, draw_batch
-from underdraw.training.recipe import Optimizer, Recipe
-from underdraw.training.trainer import learning_rate
+from underdraw.training.optim import learning_rate
+from underdraw.training.recipe import Objective, Optimizer, Recipe
 
 CURVE = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012, "num_train_timesteps": 1000}
+
+PROCESS = Process.from_config(CURVE)
+PLAIN, HALF = Objective(snr_gamma=None), Objective(prompt_dropout=0.5)
 
 
 def _latents(count: int = 6) -> LatentSet:
@@ -24,7 +29,13 @@ def _latents(count: int = 6) -> LatentSet:
 
 
 def _draw(process: Process, count: int = 6, dropout: float = 0.0, step: int = 0) -> Draw:
-    return draw_batch(_latents(count), torch.arange(count), generators(0, step, range(count)), process, dropout)
+    return draw_batch(
+        _latents(count),
+        torch.arange(count),
+        generators(0, step, range(count)),
+        process,
+        Objective(prompt_dropout=dropout),
+    )
 
 
 @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
@@ -35,15 +46,70 @@ def test_min_snr_weighs_the_error_of_x0_by_min_snr_gamma(prediction: str) -> Non
     clean = process.clean_from(guess, drawn.noisy, drawn.timestep)
     weight = process.snr(drawn.timestep).clamp(max=5.0).view(-1, 1, 1, 1)
     expected = (weight * (clean - drawn.clean).square()).mean()
-    torch.testing.assert_close(denoising_loss(guess, drawn, process, 5.0), expected, rtol=1e-3, atol=1e-6)
+    torch.testing.assert_close(denoising_loss(guess, drawn, process, Objective()), expected, rtol=1e-3, atol=1e-6)
 
 
 def test_a_perfect_prediction_costs_nothing() -> None:
     process = Process.from_config(CURVE)
     drawn = _draw(process)
     target = process.target(drawn.clean, drawn.noise, drawn.timestep)
-    assert float(denoising_loss(target, drawn, process, None)) == 0
-    assert float(denoising_loss(target + 1, drawn, process, None)) == pytest.approx(1)
+    assert float(denoising_loss(target, drawn, process, PLAIN)) == 0
+    assert float(denoising_loss(target + 1, drawn, process, PLAIN)) == pytest.approx(1)
+
+
+def test_pseudo_huber_is_the_square_near_zero_and_straight_far_away() -> None:
+    process, huber = Process.from_config(CURVE), Objective(snr_gamma=None, loss="huber", huber_c=0.1)
+    drawn = _draw(process)
+    target = process.target(drawn.clean, drawn.noise, drawn.timestep)
+    costs = [float(denoising_loss(target + off, drawn, process, huber)) for off in (1e-3, 2e-3, 10.0, 20.0)]
+    assert costs[1] / costs[0] == pytest.approx(4, rel=0.01)
+    assert costs[0] == pytest.approx(1e-6, rel=0.01)
+    assert costs[3] - costs[2] == pytest.approx(0.2 * 10, rel=0.01)
+
+
+def test_under_a_mask_only_its_places_count() -> None:
+    process = Process.from_config(CURVE)
+    drawn = _draw(process)
+    mask = torch.zeros(6, 1, 8, 8)
+    mask[..., :4] = 1
+    target = process.target(drawn.clean, drawn.noise, drawn.timestep)
+    wrong = target.clone()
+    wrong[..., 4:] += 7
+    wrong[..., :4] += 1
+    masked = replace(drawn, mask=mask)
+    assert float(denoising_loss(wrong, masked, process, PLAIN)) == pytest.approx(1)
+    assert float(denoising_loss(wrong, replace(drawn, mask=torch.zeros(6, 1, 8, 8)), process, PLAIN)) == 0
+
+
+def test_timesteps_are_drawn_as_they_should_be() -> None:
+    """Means and quartiles of 3,000 draws beside the distributions' own."""
+
+    def drawn(kind: Literal["uniform", "logit_normal", "cubic"]) -> torch.Tensor:
+        objective = Objective(timesteps=kind)
+        parts = [
+            draw_batch(_latents(100), torch.arange(100), generators(0, step, range(100)), PROCESS, objective).timestep
+            for step in range(30)
+        ]
+        return torch.cat(parts).double() / 1000
+
+    quarters = torch.tensor([0.25, 0.5, 0.75], dtype=torch.double)
+    normal = torch.distributions.Normal(0.0, 1.0).icdf(quarters).sigmoid()
+    for kind, wanted in (("uniform", quarters), ("logit_normal", normal), ("cubic", 1 - (1 - quarters) ** 3)):
+        found = drawn(kind)  # type: ignore[arg-type]
+        torch.testing.assert_close(found.quantile(quarters), wanted.double(), atol=0.03, rtol=0)
+        assert found.min() >= 0 and found.max() < 1
+
+
+def test_offset_noise_shifts_whole_channels() -> None:
+    process = Process.from_config(CURVE)
+
+    def spread(offset: float) -> float:
+        objective = Objective(offset_noise=offset)
+        drawn = draw_batch(_latents(400), torch.arange(400), generators(0, 0, range(400)), process, objective)
+        return float(drawn.noise.mean((2, 3)).std())
+
+    assert spread(0.0) == pytest.approx(1 / 8, rel=0.1)
+    assert spread(0.5) == pytest.approx((1 / 64 + 0.25) ** 0.5, rel=0.1)
 
 
 def test_half_of_the_prompts_are_dropped_and_the_first_caption_is_as_likely_as_all_others() -> None:
@@ -57,8 +123,8 @@ def test_half_of_the_prompts_are_dropped_and_the_first_caption_is_as_likely_as_a
 
 def test_a_sample_is_drawn_alike_in_any_batch() -> None:
     process, latents = Process.from_config(CURVE), _latents()
-    whole = draw_batch(latents, torch.arange(6), generators(0, 3, range(6)), process, 0.5)
-    half = draw_batch(latents, torch.arange(3, 6), generators(0, 3, range(3, 6)), process, 0.5)
+    whole = draw_batch(latents, torch.arange(6), generators(0, 3, range(6)), process, HALF)
+    half = draw_batch(latents, torch.arange(3, 6), generators(0, 3, range(3, 6)), process, HALF)
     assert torch.equal(whole.noisy[3:], half.noisy)
     assert torch.equal(whole.timestep[3:], half.timestep)
     assert torch.equal(whole.text.states[3:], half.text.states)

@@ -11,6 +11,7 @@ from diffusers import ControlNetModel, StableDiffusionPipeline
 from transformers import CLIPModel, CLIPTokenizer
 
 from underdraw import images
+from underdraw.errors import CheckpointError, MissingExtra
 from underdraw.model import Backbone, load_control
 from underdraw.training.recipe import Recipe
 from underdraw.training.tasks import build_task
@@ -66,6 +67,40 @@ def test_every_stage_writes_what_the_next_one_reads(recipe: Make, device: str) -
     ControlNetModel.from_pretrained(state.folder / "export")
     assert images.read(state.folder / "sheets" / "00000006.png").shape[1] == 3
     assert (state.folder / "losses.png").exists()
+
+
+def test_a_warm_start_begins_with_the_weights_that_it_is_given(recipe: Make, base: Path) -> None:
+    told = {"task": "control", "base": str(base), "condition": "depth"}
+    first = _run(recipe(told, "control")).folder / "export"
+    warm = build_task(recipe(told | {"warm_start": str(first)}, "again"))
+    expected = load_control(first, Backbone.load(base).unet).state_dict()
+    assert all(torch.equal(value, expected[name]) for name, value in warm.module.state_dict().items())
+    parts = {"vae": str(base.parents[1] / "vae" / "export"), "clip": str(base.parents[1] / "clip" / "export")}
+    again = build_task(recipe(DENOISER | parts | {"warm_start": str(base)}, "base-again"))
+    unet = Backbone.load(base).unet.state_dict()
+    assert all(torch.equal(value, unet[name]) for name, value in again.module.state_dict().items())
+    with pytest.raises(CheckpointError, match=r"has another shape than the recipe \(.* tensors differ"):
+        build_task(recipe(DENOISER | parts | {"warm_start": str(base), "channels": [32, 32]}, "other"))
+
+
+@pytest.mark.parametrize("kind", ["adamw", "adam", "sgd", "adafactor"])
+def test_every_optimizer_learns_and_resumes(recipe: Make, kind: str) -> None:
+    def run(name: str, *ends: int) -> dict[str, torch.Tensor]:
+        for end in ends:
+            told = recipe(VAE, name, steps=end, optimizer={"kind": kind, "lr": 1e-2, "warmup": 1})
+            state = train(build_task(told), told)
+        return {key: value.clone() for key, value in state.task.module.state_dict().items()}
+
+    before = build_task(recipe(VAE, "new")).module.state_dict()
+    whole, parted = run("whole", 4), run("parted", 2, 4)
+    assert all(torch.equal(value, parted[name]) for name, value in whole.items())
+    assert any(not torch.equal(value, before[name]) for name, value in whole.items())
+
+
+def test_eight_bits_need_their_package(recipe: Make) -> None:
+    told = recipe(VAE, "eight", optimizer={"kind": "adamw8bit"})
+    with pytest.raises(MissingExtra, match=r"bitsandbytes is not installed; run: pip install 'underdraw\[8bit\]'"):
+        train(build_task(told), told)
 
 
 def test_a_locked_run_leaves_the_backbone_as_it_was(recipe: Make, base: Path) -> None:

@@ -8,10 +8,10 @@ from torch import Tensor, nn
 from underdraw.annotators import as_hint, draw_knobs
 from underdraw.annotators import build as build_annotator
 from underdraw.data.batches import PictureSet, batch_indices, generators
-from underdraw.model import Backbone, Control, apply_policy, build, predict, save_control
-from underdraw.training.denoiser import sketch
+from underdraw.model import Backbone, Control, apply_policy, build, load_control, predict, save_control
+from underdraw.training.denoiser import sketch, warm_up
 from underdraw.training.latents import LatentSet
-from underdraw.training.objective import denoising_loss, draw_batch
+from underdraw.training.objective import denoising_loss, draw_batch, mask_of
 from underdraw.training.precision import Float32Attention, channels_last
 from underdraw.training.recipe import ControlRun, Recipe
 from underdraw.training.sheets import mosaic
@@ -29,6 +29,8 @@ class ControlTask:
         apply_policy(self.backbone.unet, "locked")
         torch.manual_seed(recipe.seed)
         self.net = build(self.backbone.unet, self.backbone.factor, config.control)
+        if config.warm_start:
+            warm_up(self.net, load_control(config.warm_start, self.backbone.unet), config.warm_start)
         if recipe.precision == "bf16" and recipe.device == "cpu":
             for part in (self.backbone.unet, self.net):
                 use_float32_attention(part)
@@ -40,11 +42,12 @@ class ControlTask:
         """`denoise`: the weighted squared error of the prediction under the map."""
         indices = batch_indices(self.recipe.seed, step, self.recipe.batch, len(self.latents))
         draws = generators(self.recipe.seed, step, range(len(indices)))
-        dropout, device = self.config.prompt_dropout, self.recipe.device
-        drawn = draw_batch(self.latents, indices, draws, self.backbone.process, dropout, device)
+        device = self.recipe.device
+        mask = mask_of(self.pictures, indices, self.config, self.latents.mean.shape)
+        drawn = draw_batch(self.latents, indices, draws, self.backbone.process, self.config, device, mask)
         control = Control(self.net, self._maps(self.pictures, indices, draws).to(device))
         prediction = predict(self.backbone.unet, drawn.noisy, drawn.timestep, drawn.text, (control,))
-        return {"denoise": denoising_loss(prediction, drawn, self.backbone.process, self.config.snr_gamma)}
+        return {"denoise": denoising_loss(prediction, drawn, self.backbone.process, self.config)}
 
     def _maps(self, pictures: PictureSet, indices: Tensor, draws: list[torch.Generator] | None) -> Tensor:
         """B×3×H×W: the data set's own maps, or those that the annotator makes (with random knobs to learn from)."""

@@ -9,14 +9,15 @@ from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from underdraw.data.batches import PictureSet, batch_indices, generators
+from underdraw.errors import CheckpointError
 from underdraw.model import Backbone, Control, Process, predict
 from underdraw.training.latents import LatentSet
-from underdraw.training.objective import denoising_loss, draw_batch
+from underdraw.training.objective import denoising_loss, draw_batch, mask_of
 from underdraw.training.precision import Float32Attention, channels_last
 from underdraw.training.recipe import Denoiser, Recipe
 from underdraw.training.sheets import mosaic
 
-__all__ = ["DenoiserTask", "build_unet", "export_backbone", "sketch"]
+__all__ = ["DenoiserTask", "build_unet", "export_backbone", "sketch", "warm_up"]
 
 
 def build_unet(config: Denoiser, channels: int, size: int, text_width: int) -> UNet2DConditionModel:
@@ -53,13 +54,15 @@ class DenoiserTask:
     """Predict noise (or velocity) of latents whose captions are sometimes left out."""
 
     def __init__(self, recipe: Recipe, config: Denoiser, pictures: PictureSet, watched: PictureSet) -> None:
-        self.recipe, self.config, self.watched = recipe, config, watched
+        self.recipe, self.config, self.pictures, self.watched = recipe, config, pictures, watched
         vae = AutoencoderKL.from_pretrained(config.vae).to(recipe.device).requires_grad_(False).eval()
         text_encoder = CLIPTextModel.from_pretrained(config.clip).to(recipe.device).requires_grad_(False).eval()
         self.scheduler = _schedule(config.prediction)
         torch.manual_seed(recipe.seed)
         size = pictures.pixels.shape[-1] // 2 ** (len(vae.config.block_out_channels) - 1)
         unet = build_unet(config, vae.config.latent_channels, size, text_encoder.config.hidden_size)
+        if config.warm_start:
+            warm_up(unet, Backbone.load(config.warm_start).unet, config.warm_start)
         if recipe.precision == "bf16" and recipe.device == "cpu":
             unet.set_attn_processor(Float32Attention())
         self.module: nn.Module = channels_last(unet.to(recipe.device))
@@ -77,10 +80,10 @@ class DenoiserTask:
         """`denoise`: the weighted squared error of the prediction."""
         indices = batch_indices(self.recipe.seed, step, self.recipe.batch, len(self.latents))
         draws = generators(self.recipe.seed, step, range(len(indices)))
-        dropout = self.config.prompt_dropout
-        drawn = draw_batch(self.latents, indices, draws, self.backbone.process, dropout, self.recipe.device)
+        mask = mask_of(self.pictures, indices, self.config, self.latents.mean.shape)
+        drawn = draw_batch(self.latents, indices, draws, self.backbone.process, self.config, self.recipe.device, mask)
         prediction = predict(self.backbone.unet, drawn.noisy, drawn.timestep, drawn.text)
-        return {"denoise": denoising_loss(prediction, drawn, self.backbone.process, self.config.snr_gamma)}
+        return {"denoise": denoising_loss(prediction, drawn, self.backbone.process, self.config)}
 
     def sheet(self) -> Tensor:
         """Twelve watched pictures above two samples each from their captions."""
@@ -92,6 +95,15 @@ class DenoiserTask:
     def export(self, folder: Path) -> None:
         """Write a diffusers-layout folder: U-Net, autoencoder, text tower, tokenizer, schedule."""
         export_backbone(self.backbone, self.scheduler, folder)
+
+
+def warm_up(learner: nn.Module, before: nn.Module, where: str) -> None:
+    """Begin with the weights of a module of the same shape. Raises CheckpointError naming what does not fit."""
+    wanted, there = ({name: tuple(value.shape) for name, value in m.state_dict().items()} for m in (learner, before))
+    if unfit := sorted(name for name in wanted.keys() | there.keys() if wanted.get(name) != there.get(name)):
+        told = f"{len(unfit)} tensors differ, {unfit[0]} among them: {there.get(unfit[0])}, not {wanted.get(unfit[0])}"
+        raise CheckpointError(f"warm_start {where} has another shape than the recipe ({told}); make them alike")
+    learner.load_state_dict(before.state_dict())
 
 
 @torch.no_grad()

@@ -1,26 +1,34 @@
 """The denoising objective: what a step draws at random, and how the error is weighted."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from underdraw import images
+from underdraw.data.batches import PictureSet
+from underdraw.errors import ConfigError
 from underdraw.model import Process, Text
 from underdraw.training.latents import LatentSet
+from underdraw.training.recipe import Objective
 
-__all__ = ["Draw", "denoising_loss", "draw_batch"]
+__all__ = ["Draw", "denoising_loss", "draw_batch", "mask_of"]
 
 
 @dataclass(frozen=True)
 class Draw:
-    """One batch: clean latents, noise and noisy latents B×C×h×w, timesteps B, and the prompts' text."""
+    """One batch: clean latents, noise and noisy latents B×C×h×w, timesteps B, and the prompts' text.
+
+    mask: B×1×h×w in [0, 1], how much the error of each place counts; None: all the same.
+    """
 
     clean: Tensor
     noise: Tensor
     noisy: Tensor
     timestep: Tensor
     text: Text
+    mask: Tensor | None = None
 
 
 def draw_batch(
@@ -28,8 +36,9 @@ def draw_batch(
     indices: Tensor,
     draws: Sequence[torch.Generator],
     process: Process,
-    prompt_dropout: float,
+    objective: Objective,
     device: str = "cpu",
+    mask: Tensor | None = None,
 ) -> Draw:
     """Latents from their moments, a timestep, noise and a caption (or the empty one) for each sample.
 
@@ -37,11 +46,37 @@ def draw_batch(
     """
     shape = latents.mean.shape[1:]
     clean = latents.moments(indices).sample(torch.stack([torch.randn(shape, generator=draw) for draw in draws]))
-    timestep = torch.stack([torch.randint(len(process), (), generator=draw) for draw in draws])
-    noise = torch.stack([torch.randn(shape, generator=draw) for draw in draws])
-    rows = [_caption(latents.captions[int(i)], draw, prompt_dropout) for i, draw in zip(indices, draws, strict=True)]
+    timestep = torch.stack([TIMESTEPS[objective.timesteps](len(process), draw) for draw in draws])
+    noise = torch.stack([_noise(shape, objective.offset_noise, draw) for draw in draws])
+    dropout = objective.prompt_dropout
+    rows = [_caption(latents.captions[int(i)], draw, dropout) for i, draw in zip(indices, draws, strict=True)]
     clean, noise, timestep = clean.to(device), noise.to(device), timestep.to(device)
-    return Draw(clean, noise, process.add_noise(clean, noise, timestep), timestep, latents.text(rows).to(device))
+    noisy, text = process.add_noise(clean, noise, timestep), latents.text(rows).to(device)
+    return Draw(clean, noise, noisy, timestep, text, None if mask is None else mask.to(device))
+
+
+def _noise(shape: torch.Size, offset: float, draw: torch.Generator) -> Tensor:
+    noise = torch.randn(shape, generator=draw)
+    return noise + offset * torch.randn(shape[0], 1, 1, generator=draw) if offset else noise
+
+
+def _uniform(steps: int, draw: torch.Generator) -> Tensor:
+    return torch.randint(steps, (), generator=draw)
+
+
+def _logit_normal(steps: int, draw: torch.Generator) -> Tensor:
+    return (torch.randn((), generator=draw).sigmoid() * steps).long()
+
+
+def _cubic(steps: int, draw: torch.Generator) -> Tensor:
+    return ((1 - torch.rand((), generator=draw) ** 3) * steps).long().clamp(max=steps - 1)
+
+
+TIMESTEPS: dict[str, Callable[[int, torch.Generator], Tensor]] = {
+    "uniform": _uniform,
+    "logit_normal": _logit_normal,
+    "cubic": _cubic,
+}
 
 
 def _caption(rows: Sequence[int], draw: torch.Generator, dropout: float) -> int:
@@ -54,15 +89,41 @@ def _caption(rows: Sequence[int], draw: torch.Generator, dropout: float) -> int:
     return rows[1 + int(torch.randint(len(rows) - 1, (), generator=draw))]
 
 
-def denoising_loss(prediction: Tensor, drawn: Draw, process: Process, snr_gamma: float | None) -> Tensor:
-    """Mean squared error of the prediction, weighted by min-SNR-γ (Hang et al. 2023) where γ is given.
+def denoising_loss(prediction: Tensor, drawn: Draw, process: Process, objective: Objective) -> Tensor:
+    """Mean error of the prediction B×C×h×w, weighted by min-SNR-γ (Hang et al. 2023) where γ is given.
 
     The weight of the error in x0 is min(SNR, γ); seen from ε that is min(SNR, γ)/SNR, from v min(SNR, γ)/(SNR + 1).
     """
     target = process.target(drawn.clean, drawn.noise, drawn.timestep)
-    error = (prediction.float() - target).square().mean((1, 2, 3))
-    if snr_gamma is None:
+    error = _over_places(_error(prediction.float() - target, objective), drawn.mask)
+    if objective.snr_gamma is None:
         return error.mean()
     snr = process.snr(drawn.timestep)
     as_seen = {"epsilon": snr, "v_prediction": snr + 1, "sample": torch.ones_like(snr)}[process.prediction]
-    return (error * snr.clamp(max=snr_gamma) / as_seen).mean()
+    return (error * snr.clamp(max=objective.snr_gamma) / as_seen).mean()
+
+
+def _error(difference: Tensor, objective: Objective) -> Tensor:
+    """Squared, or pseudo-Huber 2c(√(d² + c²) - c): as the square near 0, up to a factor, and straight far away."""
+    if objective.loss == "mse":
+        return difference.square()
+    c = objective.huber_c
+    return 2 * c * ((difference.square() + c * c).sqrt() - c)
+
+
+def _over_places(error: Tensor, mask: Tensor | None) -> Tensor:
+    """Means B over channels and places; under a mask, over its places (0 where it is black all over)."""
+    if mask is None:
+        return error.mean((1, 2, 3))
+    weight = mask.expand_as(error)
+    return (error * weight).sum((1, 2, 3)) / weight.sum((1, 2, 3)).clamp(min=1e-6)
+
+
+def mask_of(pictures: PictureSet, indices: Tensor, objective: Objective, size: torch.Size) -> Tensor | None:
+    """The loss mask B×1×h×w of the chosen pictures at the latents' size, if the objective names one."""
+    if objective.mask is None:
+        return None
+    if objective.mask not in pictures.maps:
+        raise ConfigError(f"learn.mask = {objective.mask!r} is no map of the data; add it to data.maps")
+    shown = pictures.map(objective.mask, indices).mean(1, keepdim=True)
+    return images.resize(shown, (size[-1], size[-2]), "area")

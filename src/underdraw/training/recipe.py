@@ -7,7 +7,7 @@ from pydantic import Field
 from underdraw.config import Config
 from underdraw.model import ControlConfig
 
-__all__ = ["Clip", "ControlRun", "Data", "Denoiser", "Optimizer", "ReaderRun", "Recipe", "Vae"]
+__all__ = ["Clip", "ControlRun", "Data", "Denoiser", "Objective", "Optimizer", "ReaderRun", "Recipe", "Vae"]
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
@@ -24,8 +24,12 @@ class Data(Config):
 
 
 class Optimizer(Config):
-    """AdamW with a warm-up, a level stretch and, at the very end, a linear cool-down (all in steps)."""
+    """Who takes the steps, with a warm-up, a level stretch and, at the very end, a linear cool-down (all in steps).
 
+    adamw8bit needs the extra `8bit` and a GPU. The first of `betas` is SGD's momentum; adafactor uses neither.
+    """
+
+    kind: Literal["adamw", "adam", "sgd", "adafactor", "adamw8bit"] = "adamw"
     lr: float = Field(1e-4, gt=0)
     betas: tuple[float, float] = (0.9, 0.99)
     weight_decay: float = Field(0.01, ge=0)
@@ -57,30 +61,55 @@ class Clip(Config):
     patch: Count = 8
 
 
-class Denoiser(Config):
-    """The latent U-Net with cross-attention to the frozen text tower; `vae` and `clip` are finished runs."""
+class Objective(Config):
+    """What a denoising step draws at random, and how its error counts.
+
+    prompt_dropout: share of prompts replaced by the empty one. snr_gamma: of min-SNR-γ (Hang et al. 2023), or none.
+    timesteps: evenly; around the middle (sigmoid of a normal number, Esser et al. 2024); or rather late ones, where the
+    structure is decided (1 - u³, T2I-Adapter, Mou et al. 2023). offset_noise: this much of a constant per channel is
+    added to the noise (0.05 to 0.1 lets a model learn very dark and very bright pictures). loss: squared error, or
+    pseudo-Huber with `huber_c`, which outliers pull less. mask: a kind of map of the data set; where it is black the
+    error is free.
+    """
+
+    prompt_dropout: Fraction = 0.1
+    snr_gamma: float | None = Field(5.0, gt=0)
+    timesteps: Literal["uniform", "logit_normal", "cubic"] = "uniform"
+    offset_noise: Fraction = 0.0
+    loss: Literal["mse", "huber"] = "mse"
+    huber_c: float = Field(0.1, gt=0)
+    mask: str | None = None
+
+
+class Denoiser(Objective):
+    """The latent U-Net with cross-attention to the frozen text tower; `vae` and `clip` are finished runs.
+
+    warm_start: the folder of a base of the same shape whose U-Net it starts from; its text tower may be another one.
+    """
 
     task: Literal["denoiser"] = "denoiser"
     vae: str
     clip: str
+    warm_start: str | None = None
     channels: list[int] = [96, 160, 192]
     layers: Count = 1
     heads: Count = 4
     attention: list[bool] = [False, True, True]
     prediction: Literal["epsilon", "v_prediction"] = "v_prediction"
-    prompt_dropout: Fraction = 0.1
-    snr_gamma: float | None = Field(5.0, gt=0)
 
 
-class ControlRun(Config):
-    """A ControlNet on the locked base; `condition` is a map of the data set or else an annotator's kind."""
+class ControlRun(Objective):
+    """A ControlNet on the locked base; `condition` is a map of the data set or else an annotator's kind.
+
+    warm_start: the folder of a ControlNet of the same shape whose weights it starts from.
+    """
 
     task: Literal["control"] = "control"
     base: str
     condition: str
+    warm_start: str | None = None
     control: ControlConfig = ControlConfig()
     prompt_dropout: Fraction = 0.5
-    snr_gamma: float | None = Field(5.0, gt=0)
 
 
 class ReaderRun(Config):

@@ -16,9 +16,10 @@ from torch import Tensor, nn
 
 from underdraw.errors import UnderdrawError
 from underdraw.formats.checkpoint import Checkpoint, latest, optimizer_tensors, prune, restore_optimizer
-from underdraw.training.recipe import Optimizer, Recipe
+from underdraw.training.optim import build_optimizer, learning_rate
+from underdraw.training.recipe import Recipe
 
-__all__ = ["State", "Task", "Watcher", "learning_rate", "train"]
+__all__ = ["State", "Task", "Watcher", "train"]
 
 
 class Task(Protocol):
@@ -135,19 +136,8 @@ def interrupts() -> Iterator[list[int]]:
 
 
 def _begin(task: Task, recipe: Recipe) -> State:
-    chosen = recipe.optimizer
-    learners = [parameter for parameter in task.module.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(
-        learners, lr=chosen.lr, betas=chosen.betas, weight_decay=chosen.weight_decay, fused=True
-    )
+    optimizer = build_optimizer(task.module.parameters(), recipe.optimizer)
     return State(recipe, task, optimizer, {k: v.detach().clone() for k, v in task.module.state_dict().items()})
-
-
-def learning_rate(optimizer: Optimizer, step: int, steps: int) -> float:
-    """Rises over `warmup`, stays level, falls to nothing over the last `cooldown` steps."""
-    rise = (step + 1) / max(1, optimizer.warmup)
-    fall = (steps - step) / max(1, optimizer.cooldown)
-    return optimizer.lr * min(1.0, rise, fall if optimizer.cooldown else 1.0)
 
 
 def _average(state: State) -> None:
