@@ -7,7 +7,7 @@ from pydantic import Field
 from underdraw.config import Config
 from underdraw.model import ControlConfig
 
-__all__ = ["Clip", "ControlRun", "Data", "Denoiser", "Objective", "Optimizer", "ReaderRun", "Recipe", "Vae"]
+__all__ = ["Clip", "ControlRun", "Data", "Denoiser", "Objective", "Optimizer", "ReaderRun", "Recipe", "Vae", "Watch"]
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
@@ -121,6 +121,19 @@ class ReaderRun(Config):
     edge_weight: float = Field(2.0, ge=0)
 
 
+class Watch(Config):
+    """How a ControlNet's run is watched: every `steps` steps (0: never) `items` pictures are drawn and scored.
+
+    reader: the file of a reader that sees the condition in a drawn picture; where none is given and no annotator sees
+    it, the denoising loss is what is compared. patience: looks without a better one that end the run (0: never).
+    """
+
+    steps: int = Field(500, ge=0)
+    items: int = Field(16, ge=8)
+    reader: str | None = None
+    patience: int = Field(0, ge=0)
+
+
 class Recipe(Config):
     """One run."""
 
@@ -137,4 +150,5 @@ class Recipe(Config):
     log_steps: int = Field(20, ge=1)
     data: Data
     optimizer: Optimizer = Optimizer()
+    watch: Watch = Watch()
     learn: Annotated[Vae | Clip | Denoiser | ControlRun | ReaderRun, Field(discriminator="task")]

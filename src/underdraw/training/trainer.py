@@ -48,6 +48,8 @@ class State:
     step: int = 0
     sums: dict[str, float] = field(default_factory=dict)
     """Each loss summed over the steps since the last line of the log."""
+    done: bool = False
+    """A watcher's wish that the run ends here."""
 
     @property
     def folder(self) -> Path:
@@ -93,7 +95,7 @@ def train(task: Task, recipe: Recipe, watchers: Sequence[Watcher] = (), minutes:
     state.resume()
     end = time.monotonic() + 60 * minutes
     with interrupts() as asked:
-        while state.step < recipe.steps and time.monotonic() < end and not asked:
+        while state.step < recipe.steps and time.monotonic() < end and not (asked or state.done):
             for group in state.optimizer.param_groups:
                 group["lr"] = learning_rate(recipe.optimizer, state.step, recipe.steps)
             # Not accelerate's own autocast: its precision could not change within a process.

@@ -2,9 +2,10 @@
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.console import Console
@@ -16,7 +17,7 @@ from underdraw.files import atomic
 from underdraw.training.sheets import plot_losses
 from underdraw.training.trainer import State
 
-__all__ = ["Checkpoints", "Sheets", "log", "progress", "read_log", "swapped"]
+__all__ = ["Checkpoints", "Sheets", "log", "progress", "read_log", "swapped", "write_line"]
 
 
 def log(state: State, figures: dict[str, float]) -> None:
@@ -25,21 +26,21 @@ def log(state: State, figures: dict[str, float]) -> None:
         state.sums[name] = state.sums.get(name, 0.0) + figure
     every = state.recipe.log_steps
     if state.step % every == 0:
-        write_log(state, {name: total / every for name, total in state.sums.items()})
+        means = {name: total / every for name, total in state.sums.items()}
+        write_line(state.folder / "log.jsonl", {"step": state.step, **means})
         state.sums.clear()
 
 
-def write_log(state: State, figures: dict[str, float]) -> None:
-    """One line {step, …} at the end of the run's log, in place of lines that a run beyond this step has left."""
-    path = state.folder / "log.jsonl"
+def write_line(path: Path, line: Mapping[str, Any]) -> None:
+    """One line {step, …} at the end of a log, in place of lines that a run beyond this step has left."""
     path.parent.mkdir(parents=True, exist_ok=True)
     lines = read_log(path)
-    if (lines and lines[-1]["step"] >= state.step) or _torn(path):
-        kept = [line for line in lines if line["step"] < state.step]
+    if (lines and lines[-1]["step"] >= line["step"]) or _torn(path):
+        kept = [old for old in lines if old["step"] < line["step"]]
         with atomic(path) as draft:
-            draft.write_text("".join(json.dumps(line) + "\n" for line in kept))
+            draft.write_text("".join(json.dumps(old) + "\n" for old in kept))
     with path.open("a") as file:
-        file.write(json.dumps({"step": state.step, **figures}) + "\n")
+        file.write(json.dumps(line) + "\n")
 
 
 def _torn(path: Path) -> bool:
@@ -47,7 +48,7 @@ def _torn(path: Path) -> bool:
     return path.exists() and not path.read_bytes().endswith(b"\n")
 
 
-def read_log(path: Path) -> list[dict[str, float]]:
+def read_log(path: Path) -> list[dict[str, Any]]:
     """The lines of a log; a last line that a kill cut short is left out."""
     lines = []
     for line in path.read_text().splitlines() if path.exists() else []:
