@@ -9,7 +9,8 @@ from torch import Tensor
 from underdraw.annotators import build
 from underdraw.annotators.readers import Reader, Shape, save_reader
 from underdraw.errors import CheckpointError, ConfigError
-from underdraw.evaluation.judges import EDGES, FIELDS, Judge, call_judge, true_map
+from underdraw.evaluation.judges import Judge, call_judge, true_map
+from underdraw.evaluation.measures import measures
 from underdraw.evaluation.suites import measure, measure_vae
 from underdraw.evaluation.trials import Item, Protocol, Trial, choose, derange
 
@@ -63,7 +64,7 @@ def test_errors_count_the_other_way_round(items: list[Item]) -> None:
     """A judge of brightness: the floor is darker by 0.4, ours by 0.1, the VAE by nothing."""
     truth = torch.stack([each.record.image for each in items]) * 0.5 + 0.5
     grey = truth.mean(1, keepdim=True)
-    dull = Judge("depth", lambda pictures: pictures.mean(1, keepdim=True), FIELDS, {})
+    dull = Judge("depth", lambda pictures: pictures.mean(1, keepdim=True), measures("depth"), {})
     drawn = trial(items, truth - 0.1, truth[derange(items, 0)] - 0.1)
     plain, scaled, shifted = measure(replace(drawn, maps=grey, free=truth - 0.4, rebuilt=truth), dull)["all"]
     assert math.isclose(plain.obedience.value, 75, rel_tol=1e-4)
@@ -88,7 +89,7 @@ def test_judges(reader: Path, tmp_path: Path) -> None:
     pictures = torch.rand(3, 3, 32, 32)
     canny = call_judge("canny", {}, "report")
     assert torch.equal(canny.read(pictures), build("canny")(pictures))
-    assert canny.scores is EDGES and canny.told["low"] == 100
+    assert canny.scores is measures("canny") and canny.told["low"] == 100
     depth = call_judge("depth", {"depth": reader}, "report")
     assert depth.read(pictures).shape == (3, 1, 32, 32) and depth.told["learned_from"] == "train"
     with pytest.raises(ConfigError, match=r"depth is judged by a reader; give its file: depth=FILE"):

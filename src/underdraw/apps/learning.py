@@ -25,8 +25,11 @@ def train(
     from rich.console import Console
 
     from underdraw.config import load
+    from underdraw.evaluation.watching import watcher
+    from underdraw.training.control import ControlTask
     from underdraw.training.recipe import Recipe
     from underdraw.training.tasks import build_task
+    from underdraw.training.trainer import Watcher
     from underdraw.training.trainer import train as run
     from underdraw.training.watchers import Checkpoints, Sheets, log, progress, swapped
 
@@ -36,7 +39,10 @@ def train(
     say(f"reading the pictures of {', '.join(told.data.folders)}")
     task = build_task(told)
     with progress(Console(stderr=True), told.steps) as shown:
-        state = run(task, told, [log, shown, Checkpoints(), Sheets()], math.inf if minutes is None else minutes)
+        watchers: list[Watcher] = [log, shown, Checkpoints(), Sheets()]
+        if isinstance(task, ControlTask) and told.watch.steps:
+            watchers.append(watcher(task, told.watch, say))
+        state = run(task, told, watchers, math.inf if minutes is None else minutes)
     export = state.folder / "export"
     with swapped(state):
         task.export(export)

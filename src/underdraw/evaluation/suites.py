@@ -8,7 +8,8 @@ from torch import Tensor
 
 from underdraw.annotators import build
 from underdraw.evaluation.fidelity import Estimate, edge_scores, mean, obedience
-from underdraw.evaluation.judges import Judge, Score
+from underdraw.evaluation.judges import Judge
+from underdraw.evaluation.measures import Score
 from underdraw.evaluation.trials import Item, Trial
 
 __all__ = ["Obedience", "Rebuilt", "measure", "measure_vae", "worlds"]

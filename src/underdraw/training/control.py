@@ -1,5 +1,6 @@
 """Learning a ControlNet on the locked base."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -17,6 +18,9 @@ from underdraw.training.recipe import ControlRun, Recipe
 from underdraw.training.sheets import mosaic
 
 __all__ = ["ControlTask"]
+
+LEVELS = (0.3, 0.5, 0.7, 0.9)
+"""Shares of the noise schedule at which errors are compared: where structure is decided."""
 
 
 class ControlTask:
@@ -45,12 +49,12 @@ class ControlTask:
         device = self.recipe.device
         mask = mask_of(self.pictures, indices, self.config, self.latents.mean.shape)
         drawn = draw_batch(self.latents, indices, draws, self.backbone.process, self.config, device, mask)
-        control = Control(self.net, self._maps(self.pictures, indices, draws).to(device))
+        control = Control(self.net, self.maps(self.pictures, indices, draws).to(device))
         prediction = predict(self.backbone.unet, drawn.noisy, drawn.timestep, drawn.text, (control,))
         return {"denoise": denoising_loss(prediction, drawn, self.backbone.process, self.config)}
 
-    def _maps(self, pictures: PictureSet, indices: Tensor, draws: list[torch.Generator] | None) -> Tensor:
-        """B×3×H×W: the data set's own maps, or those that the annotator makes (with random knobs to learn from)."""
+    def maps(self, pictures: PictureSet, indices: Tensor, draws: Sequence[torch.Generator] | None = None) -> Tensor:
+        """B×3×H×W: the data set's own maps, or those that the annotator makes (with random knobs where it learns)."""
         kind = self.config.condition
         if kind in pictures.maps:
             return as_hint(pictures.map(kind, indices)).contiguous()
@@ -61,10 +65,32 @@ class ControlTask:
         return as_hint(maps).contiguous()
 
     @torch.no_grad()
+    def gaps(self, chosen: Tensor) -> dict[str, list[float]]:
+        """Minus the denoising error of watched pictures under the right map, none, and the next one's (`Look`).
+
+        The same noise for all three, at timesteps spread over the whole way.
+        """
+        process, shape = self.backbone.process, self.watched.pixels.shape
+        clean = self.backbone.encode_picture(self.watched.pictures(chosen).to(self.backbone.device)).mean
+        text = self.backbone.encode_text([self.watched.texts[int(row)][0] for row in chosen])
+        maps = self.maps(self.watched, chosen).to(self.backbone.device)
+        noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(shape[0])).to(clean)
+        errors: dict[str, Tensor] = {}
+        for name, shown in (("right", maps), ("none", None), ("shuffled", maps.roll(1, 0))):
+            controls = () if shown is None else (Control(self.net, shown),)
+            errors[name] = torch.zeros(len(chosen))
+            for share in LEVELS:
+                level = torch.full((len(chosen),), int(share * len(process)), device=clean.device)
+                prediction = predict(self.backbone.unet, process.add_noise(clean, noise, level), level, text, controls)
+                error = (prediction.float() - process.target(clean, noise, level)).square().mean((1, 2, 3))
+                errors[name] -= error.cpu() / len(LEVELS)
+        return {name: values.tolist() for name, values in errors.items()}
+
+    @torch.no_grad()
     def sheet(self) -> Tensor:
         """Twelve watched pictures, their maps, and two samples each under the map and the caption."""
         chosen = torch.arange(0, len(self.watched), max(1, len(self.watched) // 12))[:12]
-        maps = self._maps(self.watched, chosen, None)
+        maps = self.maps(self.watched, chosen)
         captions = [self.watched.texts[int(i)][0] for i in chosen] * 2
         control = Control(self.net, maps.repeat(2, 1, 1, 1).to(self.recipe.device)).prepared()
         drawn = sketch(self.backbone, captions, self.watched.pixels.shape[-1], self.recipe.seed, (control,))

@@ -1,8 +1,8 @@
 """When did it begin to obey? A change point on the gap between the right map and another's (Zhang et al. 2023, fig. 4).
 
-The denoising loss of a ControlNet hardly moves; whether pictures follow their maps is seen by drawing and looking. Every
-look scores the same few watched items three times: drawn under their own map, under none, and under another item's, and
-each time compared with their own map. What a net has learnt about *this* map is the gap right - shuffled.
+The denoising loss of a ControlNet hardly moves; whether pictures follow their maps is seen by drawing and looking.
+Every look scores the same few watched items three times: drawn under their own map, under none, and under another
+item's, and each time compared with their own map. What a net has learnt about *this* map is the gap right - shuffled.
 """
 
 import math
