@@ -10,6 +10,7 @@ from underdraw.annotators import as_hint, draw_knobs
 from underdraw.annotators import build as build_annotator
 from underdraw.data.batches import PictureSet, batch_indices, generators
 from underdraw.model import Backbone, Control, apply_policy, build, load_control, predict, save_control
+from underdraw.training.consistency import MapConsistency
 from underdraw.training.denoiser import sketch, warm_up
 from underdraw.training.latents import LatentSet
 from underdraw.training.objective import denoising_loss, draw_batch, mask_of
@@ -35,6 +36,7 @@ class ControlTask:
         self.net = build(self.backbone.unet, self.backbone.factor, config.control)
         if config.warm_start:
             warm_up(self.net, load_control(config.warm_start, self.backbone.unet), config.warm_start)
+        self.consistency = MapConsistency(config, recipe.watch, self.backbone) if config.consistency else None
         if recipe.precision == "bf16" and recipe.device == "cpu":
             for part in (self.backbone.unet, self.net):
                 use_float32_attention(part)
@@ -43,15 +45,18 @@ class ControlTask:
         self.latents = LatentSet.encode(self.backbone, pictures, Path(recipe.output).parent / "cache")
 
     def losses(self, step: int) -> dict[str, Tensor]:
-        """`denoise`: the weighted squared error of the prediction under the map."""
+        """`denoise`: the weighted error of the prediction under the map; `consistency`, where that is asked for."""
         indices = batch_indices(self.recipe.seed, step, self.recipe.batch, len(self.latents))
         draws = generators(self.recipe.seed, step, range(len(indices)))
         device = self.recipe.device
         mask = mask_of(self.pictures, indices, self.config, self.latents.mean.shape)
         drawn = draw_batch(self.latents, indices, draws, self.backbone.process, self.config, device, mask)
-        control = Control(self.net, self.maps(self.pictures, indices, draws).to(device))
-        prediction = predict(self.backbone.unet, drawn.noisy, drawn.timestep, drawn.text, (control,))
-        return {"denoise": denoising_loss(prediction, drawn, self.backbone.process, self.config)}
+        maps = self.maps(self.pictures, indices, draws).to(device)
+        prediction = predict(self.backbone.unet, drawn.noisy, drawn.timestep, drawn.text, (Control(self.net, maps),))
+        losses = {"denoise": denoising_loss(prediction, drawn, self.backbone.process, self.config)}
+        if self.consistency:
+            losses["consistency"] = self.consistency(prediction, drawn, maps, draws)
+        return losses
 
     def maps(self, pictures: PictureSet, indices: Tensor, draws: Sequence[torch.Generator] | None = None) -> Tensor:
         """B×3×H×W: the data set's own maps, or those that the annotator makes (with random knobs where it learns)."""

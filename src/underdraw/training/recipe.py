@@ -7,7 +7,19 @@ from pydantic import Field
 from underdraw.config import Config
 from underdraw.model import ControlConfig
 
-__all__ = ["Clip", "ControlRun", "Data", "Denoiser", "Objective", "Optimizer", "ReaderRun", "Recipe", "Vae", "Watch"]
+__all__ = [
+    "Clip",
+    "Consistency",
+    "ControlRun",
+    "Data",
+    "Denoiser",
+    "Objective",
+    "Optimizer",
+    "ReaderRun",
+    "Recipe",
+    "Vae",
+    "Watch",
+]
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
@@ -98,6 +110,21 @@ class Denoiser(Objective):
     prediction: Literal["epsilon", "v_prediction"] = "v_prediction"
 
 
+class Consistency(Config):
+    """A second loss: the estimated picture, annotated again, must show the map (`training.consistency`).
+
+    weight: λ. below: the timesteps at which the estimate is good enough to look at. most: samples decoded a step, and
+    crop: the side of the decoded window in latent pixels (0: the whole), which bound the memory. reader: the file of a
+    reader for conditions that no differentiable annotator sees; never the one that judges.
+    """
+
+    weight: float = Field(0.5, gt=0)
+    below: int = Field(200, ge=1)
+    most: Count = 4
+    crop: int = Field(0, ge=0)
+    reader: str | None = None
+
+
 class ControlRun(Objective):
     """A ControlNet on the locked base; `condition` is a map of the data set or else an annotator's kind.
 
@@ -108,6 +135,7 @@ class ControlRun(Objective):
     base: str
     condition: str
     warm_start: str | None = None
+    consistency: Consistency | None = None
     control: ControlConfig = ControlConfig()
     prompt_dropout: Fraction = 0.5
 
