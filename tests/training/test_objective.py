@@ -1,5 +1,6 @@
 """The denoising objective, the learning rate, and what is cached."""
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -178,3 +179,25 @@ def test_recipes_refuse_what_makes_no_sense(recipe: Callable[..., Recipe]) -> No
         recipe({"task": "denoiser", "vae": "v", "clip": "c", "prompt_dropout": 1.5})
     with pytest.raises(ConfigError, match="steps"):
         recipe({"task": "vae"}, steps=0)
+
+
+def test_wrong_captions_are_rivals_that_look_for_no_picture() -> None:
+    from underdraw.training.clip import contrast
+
+    sure = 20 * torch.eye(4)
+    assert float(contrast(sure)) < 1e-6
+    assert float(contrast(torch.cat([sure, torch.zeros(4, 3)], 1))) < 1e-6
+    fooled = torch.cat([sure, torch.full((4, 1), 20.0)], 1)
+    assert float(contrast(fooled)) == pytest.approx(math.log(2) / 2, rel=1e-3)
+
+
+def test_a_clip_learns_from_wrong_captions(recipe: Callable[..., Recipe]) -> None:
+    from underdraw.training.clip import ClipTask
+    from underdraw.training.tasks import build_task
+
+    told = {"task": "clip", "vocabulary": 560, "tokens": 24, "width": 32, "layers": 1, "heads": 2, "patch": 16}
+    task = build_task(recipe(told | {"wrong_captions": True}))
+    assert isinstance(task, ClipTask)
+    wrong = task._wrong(torch.arange(4), ["a green square", "方块"] * 2, generators(0, 0, range(4)))
+    assert len(wrong) == 2 and all(text.endswith(" square") and text != "a green square" for text in wrong)
+    assert float(task.losses(0)["contrast"]) > 0

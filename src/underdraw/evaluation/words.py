@@ -1,6 +1,5 @@
 """Does a picture say what its caption says? Asked of a small CLIP that was trained beside the base."""
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from underdraw.data.scenes import COLOURS, KINDS
+from underdraw.data.exchange import THINGS, exchange, things
+from underdraw.data.scenes import COLOURS
 from underdraw.data.scenes.vocabulary import TIMES
 from underdraw.errors import CheckpointError
 from underdraw.evaluation.fidelity import Estimate, mean
@@ -18,10 +18,6 @@ from underdraw.evaluation.trials import Item
 from underdraw.training.clip import MEAN, SPREAD, tokenize
 
 __all__ = ["Clip", "Known", "Preference", "Question", "Swap", "ask", "prefer", "questions", "swaps"]
-
-SCENERY = ("wall", "floor", "ceiling", "window", "curtain", "door", "picture", "rug", "cushion", "book")
-VOWELS = "aeiou"
-THINGS = {kind: entry.english for kind, entry in KINDS.items() if kind not in SCENERY}
 
 
 class Clip:
@@ -76,43 +72,21 @@ class Swap:
 def swaps(items: Sequence[Item], seed: int = 0) -> list[Swap]:
     """One wrong colour and one wrong thing for every item whose English caption names them, drawn by the seed.
 
-    The wrong thing is one that another item of the same folder shows, and it takes the same article.
+    The wrong thing is one that another item of the same folder shows and this one does not; it takes the same article.
     """
-    names = {world: sorted({n for i in items if i.world == world for n in _things(i)}) for world in _worlds(items)}
-    found = []
+    names = {
+        world: sorted({name for item in items if item.world == world for name in things(item.record.attributes)})
+        for world in {item.world for item in items}
+    }
+    colours, found = sorted(COLOURS), []
     for row, item in enumerate(items):
-        random = Random(f"{seed} {item.record.name}")
-        options = {"colour": (sorted(COLOURS), sorted(COLOURS)), "thing": (_things(item), names[item.world])}
-        for attribute, (present, others) in options.items():
-            if wrong := _exchanged(item.record.text, present, others, random):
-                found.append(Swap(attribute, row, item.record.text, wrong))
+        random, shown = Random(f"{seed} {item.record.name}"), things(item.record.attributes)
+        wrong = {
+            "colour": exchange(item.record.text, colours, colours, random),
+            "thing": exchange(item.record.text, shown, names[item.world], random, never=shown),
+        }
+        found += [Swap(name, row, item.record.text, text) for name, text in wrong.items() if text]
     return found
-
-
-def _worlds(items: Sequence[Item]) -> set[str]:
-    return {item.world for item in items}
-
-
-def _things(item: Item) -> list[str]:
-    """What the picture shows, in the captions' words."""
-    attributes = item.record.attributes
-    shown = [THINGS[thing["kind"]] for thing in attributes.get("objects", ()) if thing["kind"] in THINGS]
-    name = attributes.get("name_en")
-    return [*shown, name] if name else shown
-
-
-def _exchanged(text: str, present: Sequence[str], others: Sequence[str], random: Random) -> str | None:
-    """The text with one of the words in `present` exchanged for another that it does not name; None where none fits."""
-    places = [match for word in present for match in _found(text, word)]
-    for place in random.sample(places, len(places)):
-        vowel = place.group()[0].lower() in VOWELS
-        if wrong := [word for word in others if not _found(text, word) and (word[0].lower() in VOWELS) == vowel]:
-            return text[: place.start()] + random.choice(wrong) + text[place.end() :]
-    return None
-
-
-def _found(text: str, word: str) -> list[re.Match[str]]:
-    return list(re.finditer(rf"\b{re.escape(word)}\b", text, re.IGNORECASE))
 
 
 @dataclass(frozen=True)
@@ -163,11 +137,11 @@ def questions(attributes: dict[str, Any]) -> Iterator[Question]:
     if attributes.get("time_of_day") in TIMES:
         times = tuple(f"a room {words[0][0]}" for words in TIMES.values())
         yield Question("time of day", times, list(TIMES).index(attributes["time_of_day"]))
-    things = [thing for thing in attributes.get("objects", ()) if thing["kind"] in THINGS]
-    for thing in things[:1]:
+    shown = [thing for thing in attributes.get("objects", ()) if thing["kind"] in THINGS]
+    for thing in shown[:1]:
         named = tuple(f"a {english}" for english in THINGS.values())
         yield Question("largest thing", named, list(THINGS).index(thing["kind"]))
-    for thing in [thing for thing in things if thing["kind"] != "person" and thing["colour"] in colours][:1]:
+    for thing in [thing for thing in shown if thing["kind"] != "person" and thing["colour"] in colours][:1]:
         coloured = tuple(f"a {colour} {THINGS[thing['kind']]}" for colour in colours)
         yield Question("colour of the largest thing", coloured, colours.index(thing["colour"]))
     if attributes.get("colour") in colours and attributes.get("name_en"):

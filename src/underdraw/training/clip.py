@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from random import Random
 
 import torch
 from tokenizers import pre_tokenizers
@@ -11,6 +12,7 @@ from torch.nn import functional
 from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
 
 from underdraw.data.batches import PictureSet, batch_indices, generators
+from underdraw.data.exchange import things, wrong_caption
 from underdraw.training.recipe import Clip, Recipe
 from underdraw.training.sheets import mosaic
 
@@ -55,6 +57,10 @@ class ClipTask:
     def __init__(self, recipe: Recipe, config: Clip, pictures: PictureSet, watched: PictureSet) -> None:
         self.recipe, self.config, self.pictures, self.watched = recipe, config, pictures, watched
         captions = [text for texts in pictures.texts for text in texts]
+        shown = [(("objects" in attributes), things(attributes)) for attributes in pictures.attributes]
+        self.names = {
+            room: sorted({name for r, found in shown if r == room for name in found}) for room in (True, False)
+        }
         self.tokenizer = learn_vocabulary(captions, config)
         torch.manual_seed(recipe.seed)
         self.clip = build_clip(config, self.tokenizer, pictures.pixels.shape[-1]).to(recipe.device)
@@ -66,10 +72,19 @@ class ClipTask:
         draws = generators(self.recipe.seed, step, range(len(indices)))
         captions = [_pick(self.pictures.texts[int(i)], draw) for i, draw in zip(indices, draws, strict=True)]
         pictures = _shift(self.pictures.pictures(indices), draws)
-        return {"contrast": contrast(self._similarities(pictures, captions))}
+        wrong = self._wrong(indices, captions, draws) if self.config.wrong_captions else []
+        return {"contrast": contrast(self._similarities(pictures, captions + wrong))}
+
+    def _wrong(self, indices: Tensor, captions: list[str], draws: list[torch.Generator]) -> list[str]:
+        """The captions that have a wrong twin, made wrong; Chinese ones have none."""
+        found = []
+        for row, caption, draw in zip(indices.tolist(), captions, draws, strict=True):
+            attributes, random = self.pictures.attributes[row], Random(int(torch.randint(2**62, (), generator=draw)))
+            found.append(wrong_caption(caption, attributes, self.names["objects" in attributes], random))
+        return [wrong for wrong in found if wrong]
 
     def _similarities(self, pictures: Tensor, captions: list[str]) -> Tensor:
-        """B×B logits, a row a picture."""
+        """B×L logits of B pictures and L captions, a row a picture."""
         ids = tokenize(self.tokenizer, captions, whole=False).to(self.recipe.device)
         output = self.clip(pixel_values=((pictures - MEAN) / SPREAD).to(ids.device), input_ids=ids)
         logits: Tensor = output.logits_per_image.float()
@@ -104,9 +119,13 @@ class ClipTask:
 
 
 def contrast(logits: Tensor) -> Tensor:
-    """Symmetric cross-entropy of B×B logits against the diagonal."""
+    """Symmetric cross-entropy of B×L logits, L >= B, against the diagonal.
+
+    Captions beyond the B-th belong to no picture: pictures must be told from them, but they look for none.
+    """
     truth = torch.arange(len(logits), device=logits.device)
-    return (functional.cross_entropy(logits, truth) + functional.cross_entropy(logits.t(), truth)) / 2
+    captions = logits[:, : len(logits)].t()
+    return (functional.cross_entropy(logits, truth) + functional.cross_entropy(captions, truth)) / 2
 
 
 def _pick(texts: Sequence[str], draw: torch.Generator) -> str:

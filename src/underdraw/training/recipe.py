@@ -62,7 +62,11 @@ class Vae(Config):
 
 
 class Clip(Config):
-    """A small CLIP: contrastive text and image towers, with a byte-level BPE learned from the captions."""
+    """A small CLIP: contrastive text and image towers, with a byte-level BPE learned from the captions.
+
+    wrong_captions: each picture must also be told from its own caption with a wrong colour or thing (Yuksekgonul et al.
+    2023, "NegCLIP"); without them a CLIP hardly looks at what stands where.
+    """
 
     task: Literal["clip"] = "clip"
     vocabulary: int = Field(3072, ge=512)
@@ -71,6 +75,7 @@ class Clip(Config):
     layers: Count = 6
     heads: Count = 4
     patch: Count = 8
+    wrong_captions: bool = False
 
 
 class Objective(Config):
