@@ -14,9 +14,11 @@ from underdraw.evaluation.watching import watcher
 from underdraw.model import Backbone, load_control
 from underdraw.training.control import ControlTask
 from underdraw.training.obedience import Obedience, read_looks
+from underdraw.training.page import Page
 from underdraw.training.recipe import Recipe, Watch
 from underdraw.training.tasks import build_task
 from underdraw.training.trainer import train
+from underdraw.training.watchers import Sheets, log
 
 from ..generation.conftest import tiny_base
 from .conftest import records
@@ -126,3 +128,13 @@ def test_too_few_watched_pictures_and_foreign_readers_are_refused(make: Make, tm
 
 def recipe_folders(make: Make) -> list[str]:
     return make("canny")[1].data.folders
+
+
+def test_the_page_shows_the_run_in_one_file(make: Make) -> None:
+    task, recipe = make("canny", sheet_steps=2)
+    state = train(task, recipe, [log, Sheets(), watcher(task, recipe.watch, print), Page()])
+    page = (state.folder / "report.html").read_text(encoding="utf-8")
+    assert page.startswith("<!doctype html>") and "step 4 of 4" in page and "does not obey yet" in page
+    assert page.count("data:image/png;base64,") == 4, "two sheets, the losses, the obedience"
+    assert "http" not in page.split("Recipe")[0], "nothing is fetched"
+    assert "denoise" in page

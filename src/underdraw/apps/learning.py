@@ -27,6 +27,7 @@ def train(
     from underdraw.config import load
     from underdraw.evaluation.watching import watcher
     from underdraw.training.control import ControlTask
+    from underdraw.training.page import Page
     from underdraw.training.recipe import Recipe
     from underdraw.training.tasks import build_task
     from underdraw.training.trainer import Watcher
@@ -42,6 +43,7 @@ def train(
         watchers: list[Watcher] = [log, shown, Checkpoints(), Sheets()]
         if isinstance(task, ControlTask) and told.watch.steps:
             watchers.append(watcher(task, told.watch, say))
+        watchers.append(Page())
         state = run(task, told, watchers, math.inf if minutes is None else minutes)
     export = state.folder / "export"
     with swapped(state):

@@ -13,7 +13,7 @@ from underdraw.training.sheets import plot_obedience
 from underdraw.training.trainer import State
 from underdraw.training.watchers import read_log, write_line
 
-__all__ = ["Obedience", "read_looks"]
+__all__ = ["LOOKS", "Obedience", "read_looks"]
 
 Scores = Callable[[], Mapping[str, Sequence[float]]]
 """Looks at the run as it is: the scores `right`, `none` and `shuffled` of the watched items, more is better."""
