@@ -25,7 +25,7 @@ Scores = Callable[[], Mapping[str, Sequence[float]]]
 def watcher(task: ControlTask, watch: Watch, tell: Callable[[str], None]) -> Obedience:
     """Looks at a ControlNet's run as its recipe says. Raises InputError where there is too little to look at."""
     chosen = _spread(len(task.watched), watch.items)
-    kind = task.config.condition
+    kind = task.config.kinds[0]
     if watch.reader or sees_pictures(kind):
         judge = call_judge(kind, {kind: Path(watch.reader)} if watch.reader else {}, task.recipe.data.watch_split)
         name, score = next(iter(judge.scores.items()))
@@ -46,7 +46,7 @@ def _spread(count: int, wanted: int) -> Tensor:
 
 def _drawn(task: ControlTask, chosen: Tensor, read: Callable[[Tensor], Tensor], score: Score, sign: int) -> Scores:
     """Scores of drawings under the right map, none, and the next item's, all from the same seeds."""
-    maps = task.maps(task.watched, chosen)
+    maps = task.hints(task.watched, chosen)
     captions = [task.watched.texts[int(row)][0] for row in chosen]
     size = (task.watched.pixels.shape[-1], task.watched.pixels.shape[-2])
     wanted = maps[:, : read(task.watched.pictures(chosen[:1])).shape[1]]

@@ -65,12 +65,10 @@ def _eye(config: ControlRun, watch: Watch, backbone: Backbone) -> Callable[[Tens
     assert config.consistency is not None
     path = config.consistency.reader
     if path is None:
-        return twin(build(config.condition))
+        return twin(build(config.kinds[0]))
     if watch.reader and Path(path).read_bytes() == Path(watch.reader).read_bytes():
         raise ConfigError(f"reader {path} is to teach and to judge; train another one for watch.reader")
     reader = load_reader(path).to(backbone.device)
-    if reader.shape.kind != config.condition:
-        raise ConfigError(
-            f"{path} reads {reader.shape.kind}, not {config.condition}; give the reader of that condition"
-        )
+    if reader.shape.kind != config.kinds[0]:
+        raise ConfigError(f"{path} reads {reader.shape.kind}, not {config.kinds[0]}; give the reader of that condition")
     return reader

@@ -1,17 +1,15 @@
 """Learning a ControlNet on the locked base."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from underdraw.annotators import as_hint, draw_knobs
-from underdraw.annotators import build as build_annotator
 from underdraw.data.batches import PictureSet, batch_indices, generators
 from underdraw.model import Backbone, Control, apply_policy, build, load_control, predict, save_control
 from underdraw.training.consistency import MapConsistency
 from underdraw.training.denoiser import sketch, warm_up
+from underdraw.training.hints import Hints
 from underdraw.training.latents import LatentSet
 from underdraw.training.objective import denoising_loss, draw_batch, mask_of
 from underdraw.training.precision import Float32Attention, channels_last
@@ -33,7 +31,8 @@ class ControlTask:
         self.backbone = Backbone.load(config.base, recipe.device)
         apply_policy(self.backbone.unet, "locked")
         torch.manual_seed(recipe.seed)
-        self.net = build(self.backbone.unet, self.backbone.factor, config.control)
+        self.hints = Hints(config)
+        self.net = build(self.backbone.unet, self.backbone.factor, config.control_of(self.hints.channels))
         if config.warm_start:
             warm_up(self.net, load_control(config.warm_start, self.backbone.unet), config.warm_start)
         self.consistency = MapConsistency(config, recipe.watch, self.backbone) if config.consistency else None
@@ -51,23 +50,12 @@ class ControlTask:
         device = self.recipe.device
         mask = mask_of(self.pictures, indices, self.config, self.latents.mean.shape)
         drawn = draw_batch(self.latents, indices, draws, self.backbone.process, self.config, device, mask)
-        maps = self.maps(self.pictures, indices, draws).to(device)
+        maps = self.hints(self.pictures, indices, draws).to(device)
         prediction = predict(self.backbone.unet, drawn.noisy, drawn.timestep, drawn.text, (Control(self.net, maps),))
         losses = {"denoise": denoising_loss(prediction, drawn, self.backbone.process, self.config)}
         if self.consistency:
             losses["consistency"] = self.consistency(prediction, drawn, maps, draws)
         return losses
-
-    def maps(self, pictures: PictureSet, indices: Tensor, draws: Sequence[torch.Generator] | None = None) -> Tensor:
-        """B×3×H×W: the data set's own maps, or those that the annotator makes (with random knobs where it learns)."""
-        kind = self.config.condition
-        if kind in pictures.maps:
-            return as_hint(pictures.map(kind, indices)).contiguous()
-        usual = build_annotator(kind)
-        looks = [usual if draws is None else draw_knobs(kind, draws[place]) for place in range(len(indices))]
-        shown = pictures.pictures(indices)
-        maps = torch.cat([look(shown[place : place + 1]) for place, look in enumerate(looks)])
-        return as_hint(maps).contiguous()
 
     @torch.no_grad()
     def gaps(self, chosen: Tensor) -> dict[str, list[float]]:
@@ -78,7 +66,7 @@ class ControlTask:
         process, shape = self.backbone.process, self.watched.pixels.shape
         clean = self.backbone.encode_picture(self.watched.pictures(chosen).to(self.backbone.device)).mean
         text = self.backbone.encode_text([self.watched.texts[int(row)][0] for row in chosen])
-        maps = self.maps(self.watched, chosen).to(self.backbone.device)
+        maps = self.hints(self.watched, chosen).to(self.backbone.device)
         noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(shape[0])).to(clean)
         errors: dict[str, Tensor] = {}
         for name, shown in (("right", maps), ("none", None), ("shuffled", maps.roll(1, 0))):
@@ -95,7 +83,7 @@ class ControlTask:
     def sheet(self) -> Tensor:
         """Twelve watched pictures, their maps, and two samples each under the map and the caption."""
         chosen = torch.arange(0, len(self.watched), max(1, len(self.watched) // 12))[:12]
-        maps = self.maps(self.watched, chosen)
+        maps = self.hints(self.watched, chosen)
         captions = [self.watched.texts[int(i)][0] for i in chosen] * 2
         control = Control(self.net, maps.repeat(2, 1, 1, 1).to(self.recipe.device)).prepared()
         drawn = sketch(self.backbone, captions, self.watched.pixels.shape[-1], self.recipe.seed, (control,))

@@ -131,18 +131,33 @@ class Consistency(Config):
 
 
 class ControlRun(Objective):
-    """A ControlNet on the locked base; `condition` is a map of the data set or else an annotator's kind.
+    """A ControlNet on the locked base; `condition` is a map of the data set or else an annotator's kind, or several.
 
+    join: several conditions are a family (each sample shows one of them) or a stack (all at once, in the channels; as
+    many are the net's hint channels). condition_drop: share of maps that are left black. Where there are several, the
+    first is what the run is watched and rewarded by.
     warm_start: the folder of a ControlNet of the same shape whose weights it starts from.
     """
 
     task: Literal["control"] = "control"
     base: str
-    condition: str
+    condition: str | list[str] = Field(min_length=1)
+    join: Literal["family", "stack"] = "family"
+    condition_drop: Fraction = 0.0
     warm_start: str | None = None
     consistency: Consistency | None = None
     control: ControlConfig = ControlConfig()
     prompt_dropout: Fraction = 0.5
+
+    @property
+    def kinds(self) -> list[str]:
+        """The conditions, as a list."""
+        return [self.condition] if isinstance(self.condition, str) else self.condition
+
+    def control_of(self, channels: int) -> ControlConfig:
+        """The control network for maps of so many channels."""
+        branch = self.control.branch.model_copy(update={"hint_channels": channels})
+        return self.control.model_copy(update={"branch": branch})
 
 
 class ReaderRun(Config):
