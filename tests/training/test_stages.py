@@ -1,6 +1,7 @@
 """From nothing to a ControlNet: all the stages on a tiny world, each reading what the one before has written."""
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from diffusers import ControlNetModel, StableDiffusionPipeline
 from transformers import CLIPModel, CLIPTokenizer
 
 from underdraw import images
-from underdraw.errors import CheckpointError, MissingExtra
+from underdraw.errors import CheckpointError, MissingExtra, UnderdrawError
 from underdraw.model import Backbone, load_control
 from underdraw.training.recipe import Recipe
 from underdraw.training.tasks import build_task
@@ -137,3 +138,30 @@ def test_losses_fall(recipe: Make) -> None:
     lines = read_log(state.folder / "log.jsonl")
     assert lines[-1]["step"] == 80
     assert lines[-1]["map"] < 0.5 * lines[0]["map"]
+
+
+def test_what_is_no_longer_finite_is_named_and_the_last_good_checkpoint_stays(recipe: Make) -> None:
+    told = recipe(VAE, "wild", steps=9)
+    task = build_task(told)
+
+    def poison(state: State, figures: dict[str, float]) -> None:
+        if state.step == 2:
+            state.save()
+        if state.step == 4:
+            with torch.no_grad():
+                task.module.get_parameter("encoder.conv_in.weight")[0, 0, 0, 0] = math.inf
+
+    with pytest.raises(UnderdrawError, match=r"is nan at step 4, first in encoder\.conv_in; lower the learning rate"):
+        train(task, told, [poison])
+    assert [place.name for place in (Path(told.output) / "checkpoints").iterdir()] == ["step-00000002"]
+    assert train(build_task(told), told).step == 9
+
+
+def test_a_gradient_that_is_not_finite_ends_the_run(recipe: Make) -> None:
+    """The square root of a loss of exactly nothing: finite itself, but not its slope."""
+    told = recipe(VAE, "steep")
+    task = build_task(told)
+    losses = task.losses
+    task.losses = lambda step: {name: (0 * loss).sqrt() for name, loss in losses(step).items()}  # type: ignore[method-assign]
+    with pytest.raises(UnderdrawError, match="a gradient is not finite at step 0"):
+        train(task, told)

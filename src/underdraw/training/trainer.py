@@ -88,7 +88,8 @@ def train(task: Task, recipe: Recipe, watchers: Sequence[Watcher] = (), minutes:
     """Train until `recipe.steps` or for `minutes`, then checkpoint; called again, it goes on where it stopped.
 
     An interrupt (Ctrl-C, SIGTERM) ends it after the step under way, with a checkpoint, as KeyboardInterrupt.
-    Raises UnderdrawError when a loss is no longer finite; the checkpoint before it stays.
+    Raises UnderdrawError when a loss or a gradient is no longer finite, naming the module where that began; the
+    checkpoint before it stays.
     """
     accelerator = Accelerator(cpu=recipe.device == "cpu")
     state = _begin(task, recipe)
@@ -102,8 +103,10 @@ def train(task: Task, recipe: Recipe, watchers: Sequence[Watcher] = (), minutes:
             with torch.autocast(accelerator.device.type, torch.bfloat16, enabled=recipe.precision == "bf16"):
                 losses = task.losses(state.step)
             accelerator.backward(sum(losses.values()))
-            nn.utils.clip_grad_norm_(task.module.parameters(), recipe.optimizer.clip)
-            figures = _figures(losses, state.step)
+            norm = nn.utils.clip_grad_norm_(task.module.parameters(), recipe.optimizer.clip)
+            figures = {name: float(loss.detach()) for name, loss in losses.items()}
+            if not all(math.isfinite(figure) for figure in (*figures.values(), float(norm))):
+                raise UnderdrawError(_lost(task, state.step))
             state.optimizer.step()
             state.optimizer.zero_grad()
             state.step += 1
@@ -152,8 +155,24 @@ def _average(state: State) -> None:
         state.average[name].copy_(live[name])
 
 
-def _figures(losses: dict[str, Tensor], step: int) -> dict[str, float]:
-    figures = {name: float(loss.detach()) for name, loss in losses.items()}
-    if bad := [name for name, figure in figures.items() if not math.isfinite(figure)]:
-        raise UnderdrawError(f"loss {bad[0]!r} is {figures[bad[0]]} at step {step}; lower the learning rate and resume")
-    return figures
+def _lost(task: Task, step: int) -> str:
+    """What is not finite at a step, and in which module it began: the step is computed again, and watched."""
+    bad: list[str] = []
+
+    def hear(name: str) -> Callable[[nn.Module, object, object], None]:
+        def look(module: nn.Module, given: object, made: object) -> None:
+            if isinstance(made, Tensor) and not bool(made.isfinite().all()):
+                bad.append(name)
+
+        return look
+
+    hooks = [part.register_forward_hook(hear(name)) for name, part in task.module.named_modules() if name]
+    with torch.no_grad():
+        losses = {name: float(loss) for name, loss in task.losses(step).items()}
+    for hook in hooks:
+        hook.remove()
+    grown = [name for name, each in task.module.named_parameters() if not bool(each.isfinite().all())]
+    wild = [name for name, loss in losses.items() if not math.isfinite(loss)]
+    what = f"loss {wild[0]!r} is {losses[wild[0]]}" if wild else "a gradient is not finite"
+    where = f", first in {bad[0]}" if bad else f", weights of {grown[0]} are not finite" if grown else ""
+    return f"{what} at step {step}{where}; lower the learning rate, or train in fp32, and resume from the checkpoint"
