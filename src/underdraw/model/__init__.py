@@ -7,14 +7,17 @@
 """
 
 from underdraw.model.backbone import Backbone, Moments
+from underdraw.model.blocks import block_weights
 from underdraw.model.branches import BRANCHES, Branch, BranchConfig
 from underdraw.model.control import Control, predict, speaking
 from underdraw.model.controlnet import ControlConfig, ControlNet, build
 from underdraw.model.fusions import FUSIONS, FusionConfig
+from underdraw.model.lora import Attached, Lora, attach, attached_to, detach
 from underdraw.model.policies import POLICIES, Policy, apply_policy, trainable
 from underdraw.model.process import Process
 from underdraw.model.store import load_control, save_control
 from underdraw.model.taps import HINTS, TAPS
+from underdraw.model.targets import TARGETS, LoraConfig, build_lora
 from underdraw.model.text import Text, join, projected_once
 from underdraw.model.trunk import Encoding, Site, decode, encode, sites
 
@@ -24,6 +27,8 @@ __all__ = [
     "HINTS",
     "POLICIES",
     "TAPS",
+    "TARGETS",
+    "Attached",
     "Backbone",
     "Branch",
     "BranchConfig",
@@ -32,14 +37,21 @@ __all__ = [
     "ControlNet",
     "Encoding",
     "FusionConfig",
+    "Lora",
+    "LoraConfig",
     "Moments",
     "Policy",
     "Process",
     "Site",
     "Text",
     "apply_policy",
+    "attach",
+    "attached_to",
+    "block_weights",
     "build",
+    "build_lora",
     "decode",
+    "detach",
     "encode",
     "join",
     "load_control",

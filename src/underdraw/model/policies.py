@@ -22,6 +22,8 @@ POLICIES.register("locked")(Policy())
 POLICIES.register("decoder")(Policy(unlocked=("up_blocks", "conv_norm_out", "conv_out")))
 POLICIES.register("all")(Policy(unlocked=("",)))
 POLICIES.register("only-middle")(Policy(sites="middle"))
+# The adapters of a LoRA are modules of their own and train as they are; the base below them is as locked as ever.
+POLICIES.register("lora")(Policy())
 
 
 def apply_policy(unet: nn.Module, name: str) -> Policy:

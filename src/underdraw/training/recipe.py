@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from underdraw.config import Config
-from underdraw.model import ControlConfig
+from underdraw.model import ControlConfig, LoraConfig
 
 __all__ = [
     "Clip",
@@ -13,8 +13,10 @@ __all__ = [
     "ControlRun",
     "Data",
     "Denoiser",
+    "LoraRun",
     "Objective",
     "Optimizer",
+    "Prior",
     "ReaderRun",
     "Recipe",
     "Vae",
@@ -160,6 +162,34 @@ class ControlRun(Objective):
         return self.control.model_copy(update={"branch": branch})
 
 
+class Prior(Config):
+    """DreamBooth's prior preservation (Ruiz et al. 2023): what the base itself draws of the class is learnt beside.
+
+    prompt: the class without the new word ("a dog"). count: how many pictures it draws before the run begins.
+    weight: λ of their loss.
+    """
+
+    prompt: str
+    count: Count = 100
+    weight: float = Field(1.0, gt=0)
+
+
+class LoraRun(Objective):
+    """A LoRA on the locked base, on its text encoders, or (`control`, a ControlNet's folder) inside a control branch.
+
+    caption: what all pictures are called, `{}` in it being what they are called anyway ("{}, in the style of sks").
+    condition: the map that the branch sees, as in a ControlNet's recipe. With `prior` it is DreamBooth.
+    """
+
+    task: Literal["lora"] = "lora"
+    base: str
+    lora: LoraConfig = LoraConfig()
+    caption: str = "{}"
+    prior: Prior | None = None
+    control: str | None = None
+    condition: str | None = None
+
+
 class ReaderRun(Config):
     """A small network that reads maps of one kind from pictures, to judge drawn ones; `kind` stands in `data.maps`."""
 
@@ -199,4 +229,4 @@ class Recipe(Config):
     data: Data
     optimizer: Optimizer = Optimizer()
     watch: Watch = Watch()
-    learn: Annotated[Vae | Clip | Denoiser | ControlRun | ReaderRun, Field(discriminator="task")]
+    learn: Annotated[Vae | Clip | Denoiser | ControlRun | LoraRun | ReaderRun, Field(discriminator="task")]

@@ -6,8 +6,9 @@ from underdraw.data.batches import PictureSet
 from underdraw.training.clip import ClipTask
 from underdraw.training.control import ControlTask
 from underdraw.training.denoiser import DenoiserTask
+from underdraw.training.lora import LoraTask
 from underdraw.training.reader import ReaderTask
-from underdraw.training.recipe import Clip, ControlRun, Denoiser, ReaderRun, Recipe, Vae
+from underdraw.training.recipe import Clip, ControlRun, Denoiser, LoraRun, ReaderRun, Recipe, Vae
 from underdraw.training.trainer import Task
 from underdraw.training.vae import VaeTask
 
@@ -29,5 +30,7 @@ def build_task(recipe: Recipe) -> Task:
             return DenoiserTask(recipe, config, pictures, watched)
         case ControlRun() as config:
             return ControlTask(recipe, config, pictures, watched)
+        case LoraRun() as config:
+            return LoraTask(recipe, config, pictures, watched)
         case ReaderRun() as config:
             return ReaderTask(recipe, config, pictures, watched)

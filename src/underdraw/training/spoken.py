@@ -1,0 +1,74 @@
+"""Captions that are not only kept states: text encoders that learn, and SDXL's two with pooled text and sizes."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import torch
+
+from underdraw.data.batches import PictureSet
+from underdraw.model import Backbone, Text, join
+from underdraw.training.latents import CHUNK, LatentSet, encode_moments
+
+__all__ = ["Sized", "encode_spoken", "sized"]
+
+
+@dataclass(frozen=True, eq=False)
+class Sized(Backbone):
+    """A backbone that is told the pictures' size (side × side pixels) with every prompt, as SDXL wants."""
+
+    side: int = 0
+
+    def encode_text(self, prompts: Sequence[str]) -> Text:
+        """As the backbone's, and sized."""
+        return super().encode_text(prompts).sized(self.side, self.side)
+
+    def empty_text(self, count: int = 1) -> Text:
+        """As the backbone's, and sized."""
+        return super().empty_text(count).sized(self.side, self.side)
+
+
+def sized(backbone: Backbone, side: int) -> Sized:
+    """The same backbone, told the size of square pictures."""
+    return Sized(**{each.name: getattr(backbone, each.name) for each in fields(Backbone)}, side=side)
+
+
+@dataclass(frozen=True)
+class _Spoken(LatentSet):
+    """A latent set whose captions come from elsewhere, by their rows."""
+
+    hear: Callable[[Sequence[int]], Text]
+
+    def text(self, rows: Sequence[int]) -> Text:
+        """The chosen captions."""
+        return self.hear(rows)
+
+
+def encode_spoken(backbone: Sized, pictures: PictureSet, cache: Path, learns: bool) -> LatentSet:
+    """A picture set whose captions are encoded at every step (the encoders learn), or all of them once.
+
+    The moments are kept in `cache` as ever.
+    """
+    lines = list(dict.fromkeys(["", *(text for texts in pictures.texts for text in texts)]))
+    rows = {line: row for row, line in enumerate(lines)}
+    captions = [[rows[text] for text in texts] for texts in pictures.texts]
+    moments = encode_moments(backbone, pictures, cache)
+    hear = _anew(backbone, lines) if learns else _kept(backbone, lines)
+    return _Spoken(moments["mean"], moments["deviation"], torch.empty(0), captions, hear)
+
+
+def _anew(backbone: Sized, lines: Sequence[str]) -> Callable[[Sequence[int]], Text]:
+    return lambda rows: _heard(backbone, [lines[row] for row in rows])
+
+
+@torch.no_grad()
+def _kept(backbone: Sized, lines: Sequence[str]) -> Callable[[Sequence[int]], Text]:
+    chunks = [lines[start : start + CHUNK] for start in range(0, len(lines), CHUNK)]
+    whole = join([_heard(backbone, chunk).to("cpu") for chunk in chunks])
+    return lambda rows: whole[torch.tensor(rows)]
+
+
+def _heard(backbone: Sized, lines: Sequence[str]) -> Text:
+    """The lines as the base hears them; some bases hear zeros where nothing is said."""
+    spoken = torch.tensor([bool(line) for line in lines])
+    return backbone.encode_text(lines).where(spoken, backbone.empty_text())
