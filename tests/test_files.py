@@ -81,3 +81,20 @@ def test_inside_stays_inside(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path.parent)
     with pytest.raises(InputError, match="leads out of"):
         inside(tmp_path, "link/b")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no such modes")
+def test_what_is_written_can_be_read_by_others(tmp_path: Path) -> None:
+    with atomic(tmp_path / "plain") as draft:
+        draft.write_text("x")
+    with atomic(tmp_path / "secret") as draft:
+        draft.write_text("x")
+        draft.chmod(0o600)
+    with atomic(tmp_path / "folder") as draft:
+        draft.mkdir()
+        (draft / "inside").write_text("x")
+        (draft / "inside").chmod(0o600)
+    usual = (tmp_path / "plain").stat().st_mode & 0o777
+    assert usual & 0o400
+    assert (tmp_path / "secret").stat().st_mode & 0o777 == usual
+    assert (tmp_path / "folder" / "inside").stat().st_mode & 0o777 == usual

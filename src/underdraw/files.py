@@ -11,6 +11,10 @@ from underdraw.errors import InputError
 
 __all__ = ["atomic", "inside"]
 
+MASK = os.umask(0)
+"""The user's umask, which can only be read by setting it."""
+os.umask(MASK)
+
 
 @contextmanager
 def atomic(path: str | Path) -> Iterator[Path]:
@@ -26,6 +30,7 @@ def atomic(path: str | Path) -> Iterator[Path]:
     try:
         final.parent.mkdir(parents=True, exist_ok=True)
         yield draft
+        _share(draft)
         _replace(draft, final)
     except OSError as error:
         raise InputError(f"cannot write {final}: {error.strerror or error}") from error
@@ -39,6 +44,13 @@ def inside(folder: Path, name: str) -> Path:
     if not path.is_relative_to(folder.resolve()):
         raise InputError(f"{name!r} leads out of {folder}; use a path inside the folder")
     return path
+
+
+def _share(draft: Path) -> None:
+    """Everybody may read what everybody may: safetensors writes for its owner alone, whatever the umask says."""
+    for path in [draft, *draft.rglob("*")] if draft.is_dir() else [draft]:
+        if path.is_file():
+            path.chmod(0o666 & ~MASK)
 
 
 def _replace(draft: Path, final: Path) -> None:
