@@ -170,8 +170,9 @@ def resize(pictures: Tensor, size: tuple[int, int], how: Reduction = "area") -> 
         return functional.adaptive_max_pool2d(pictures, (height, width))
     if how == "area" and shrinks:
         return functional.adaptive_avg_pool2d(pictures, (height, width))
-    mode = "bicubic" if how == "bicubic" else "bilinear"
-    return functional.interpolate(pictures, (height, width), mode=mode, antialias=True).clamp(0, 1)
+    if how == "bicubic":  # overshoots beside edges
+        return functional.interpolate(pictures, (height, width), mode="bicubic", antialias=True).clamp(0, 1)
+    return functional.interpolate(pictures, (height, width), mode="bilinear", antialias=True)
 
 
 def crop(picture: Tensor, size: tuple[int, int]) -> Tensor:

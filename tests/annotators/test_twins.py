@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -6,8 +7,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from underdraw import images
-from underdraw.annotators import ANNOTATORS, build
-from underdraw.annotators.twins import soft_canny, twin
+from underdraw.annotators import ANNOTATORS, Canny, build
+from underdraw.annotators.twins import HAVE_TWINS, soft_canny, twin
 from underdraw.errors import ConfigError
 
 PHOTOGRAPHS = sorted((Path(__file__).parents[2] / "examples" / "pictures" / "photographs").iterdir())
@@ -27,8 +28,7 @@ def agreement(soft: Tensor, hard: Tensor) -> float:
 @pytest.mark.parametrize("path", PHOTOGRAPHS, ids=lambda path: path.stem)
 @pytest.mark.parametrize("colour", [True, False])
 def test_a_nearly_hard_twin_sees_canny_s_edges(path: Path, colour: bool) -> None:
-    look = build("canny", {"colour": colour})
-    picture = photo(path)
+    look, picture = Canny(colour=colour), photo(path)
     assert agreement(soft_canny(picture, look, softness=0.5), look(picture)) > 0.95
 
 
@@ -55,6 +55,32 @@ def test_following_its_gradient_draws_the_edges_that_are_wanted() -> None:
     assert agreement(look(picture.detach().clamp(0, 1)), wanted) > 0.6
 
 
+SETTINGS: dict[str, list[dict[str, Any]]] = {
+    "luminance": [{}, {"gamma": 1.5}, {"swapped": True}],
+    "intensity": [{}, {"gamma": 1.3}],
+    "blur": [{"sigma": 2.0}, {"sigma": 9.0}, {"sigma": 40.0}],
+    "tile": [{}, {"rate": 8.0}, {"rate": 1.0}],
+    "colour_grid": [{"cell": 16}, {"cell": 96}],
+}
+CASES = [(kind, settings) for kind, several in SETTINGS.items() for settings in several]
+
+
+@pytest.mark.parametrize(("kind", "settings"), CASES)
+def test_twins_see_what_their_annotators_see(kind: str, settings: dict[str, Any]) -> None:
+    """To within two steps of a byte: annotators round, and cut off."""
+    picture, look = photo(PHOTOGRAPHS[0], 96), build(kind, settings)
+    found = twin(look)(picture)
+    assert found.shape == look(picture).shape
+    assert float((found - look(picture)).abs().max()) <= 2.01 / 255
+    seen = picture.clone().requires_grad_()
+    twin(look)(seen).square().sum().backward()
+    assert seen.grad is not None and bool(seen.grad.isfinite().all()) and seen.grad.abs().sum() > 0
+
+
+def test_all_that_have_twins_are_named() -> None:
+    assert {"canny", *SETTINGS} == set(HAVE_TWINS)
+
+
 @pytest.mark.parametrize("kind", [kind for kind in ANNOTATORS if ANNOTATORS[kind].meaning.differentiable])
 def test_differentiable_annotators_are_their_own_twins(kind: str) -> None:
     look = build(kind)
@@ -62,7 +88,7 @@ def test_differentiable_annotators_are_their_own_twins(kind: str) -> None:
 
 
 def test_who_has_none_says_so() -> None:
-    without = [kind for kind in ANNOTATORS if kind != "canny" and not ANNOTATORS[kind].meaning.differentiable]
+    without = [kind for kind in ANNOTATORS if kind not in HAVE_TWINS and not ANNOTATORS[kind].meaning.differentiable]
     for kind in without:
         with pytest.raises(ConfigError, match=f"{kind} has no differentiable twin"):
             twin(build(kind))

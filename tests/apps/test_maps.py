@@ -30,7 +30,8 @@ def test_settings_are_toml_and_words() -> None:
         "d": "fine",
         "e": "x",
     }
-    for wrong in ("a", "=1", "a=[", "a=b-"):
+    assert parse_settings(["model=./some folder-2"]) == {"model": "./some folder-2"}
+    for wrong in ("a", "=1", "a=[", "a=b]"):
         with pytest.raises(ConfigError, match="is not KNOB=VALUE"):
             parse_settings([wrong])
 
@@ -85,3 +86,28 @@ def test_all_annotators_are_told(underdraw: Underdraw) -> None:
     shown = underdraw("annotators", "canny").out
     assert "Canny 1986" in shown and "0…255" in shown
     assert "did you mean 'canny'" in underdraw("annotators", "cany").err
+
+
+def test_check_names_faults_and_repairs_what_it_safely_can(underdraw: Underdraw, photo: Path) -> None:
+    assert underdraw("extract", "canny", photo, "-o", "edges.png").code == 0
+    done = underdraw("check", "edges.png", "--kind", "canny", "--like", photo)
+    assert (done.code, done.out) == (0, "edges.png  no fault found\n")
+    edges = images.read("edges.png")
+    images.write(1 - edges, "ink.png")
+    done = underdraw("check", "ink.png", "--kind", "canny", "--json")
+    told = json.loads(done.out)
+    assert done.code == 2 and [fault["name"] for fault in told["faults"]] == ["inverted"]
+    assert told["faults"][0]["remedy"] == "invert it" and told["faults"][0]["safe"]
+    done = underdraw("check", "ink.png", "--kind", "canny", "-o", "mended.png")
+    assert done.code == 0 and "dark lines on a light ground" in done.out
+    assert torch.equal(images.read("mended.png"), edges)
+
+
+def test_check_of_a_folder_and_of_what_is_no_map(underdraw: Underdraw, photo: Path) -> None:
+    Path("maps").mkdir()
+    underdraw("extract", "canny", photo, "-o", "maps/a.png")
+    Path("maps/b.png").write_text("no picture")
+    done = underdraw("check", "maps", "--kind", "canny")
+    assert done.code == 2 and "a.png  no fault found" in done.out and "b.png is not a picture" in done.err
+    assert "repair them one by one" in underdraw("check", "maps", "--kind", "canny", "-o", "x.png").err
+    assert "did you mean 'canny'" in underdraw("check", "maps/a.png", "--kind", "cany").err

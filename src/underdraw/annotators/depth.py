@@ -1,5 +1,7 @@
 """Depth: how near things are. White is near."""
 
+from abc import abstractmethod
+from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
@@ -10,14 +12,56 @@ from torch import Tensor
 
 from underdraw import images
 from underdraw.annotators.protocol import Annotator, Meaning, annotator, knob
+from underdraw.annotators.regions import spread
 from underdraw.errors import InputError
 from underdraw.files import atomic
 
-__all__ = ["Depth", "nearness", "read_depth", "stretch", "write_depth"]
+__all__ = ["Depth", "DepthLayers", "Field", "measured", "nearness", "read_depth", "stretch", "write_depth"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Field(Annotator):
+    """What the annotators of given depth fields share: what they read, and how it becomes nearness."""
+
+    suffixes: ClassVar[tuple[str, ...]] = (*images.SUFFIXES, ".npy")
+
+    distance: bool = knob(False, help="the given values are distances (far is large, 0 not measured), not nearness")
+
+    def read(self, path: str | Path) -> Tensor:
+        """A field of numbers 1×1×H×W from `.npy` or a grey picture (16-bit: 65535 = 1); a picture 1×3×H×W otherwise."""
+        if Path(path).suffix.lower() == ".npy":
+            return read_depth(path)
+        picture = images.read(path)
+        grey = bool((picture == picture[:, :1]).all())
+        return picture[:, :1] if grey else picture
+
+    def __call__(self, pictures: Tensor) -> Tensor:
+        """B×1×H×W of nearness in any unit, or of distances → B×C×H×W in [0, 1]. Raises InputError for photographs."""
+        return self.seen(self.inverse(pictures))
+
+    def map(self, source: Tensor, size: tuple[int, int] | None = None) -> Tensor:
+        """As every annotator's; distances are turned into nearness before anything is averaged."""
+        size = size or self.extent(source)
+        near = _resized(images.crop(self.inverse(source), size), self.native(size))
+        return images.resize(self.seen(near), size, self.meaning.reduction)
+
+    @abstractmethod
+    def seen(self, near: Tensor) -> Tensor:
+        """Nearness B×1×H×W in any unit → the map B×C×H×W in [0, 1]."""
+
+    def inverse(self, pictures: Tensor) -> Tensor:
+        """A given field B×1×H×W as nearness in its own unit. Raises InputError for photographs."""
+        if pictures.shape[1] != 1:
+            form = "depth=FILE,map" if self.kind == "depth" else "a grey picture or .npy"
+            raise InputError(
+                "depth cannot be seen in a photograph without a learned annotator; "
+                f"give a depth map (near = white): {form}"
+            )
+        return 1 / measured(pictures) if self.distance else pictures
 
 
 @annotator("depth")
-class Depth(Annotator):
+class Depth(Field):
     """Nearness, stretched over each picture: the nearest point is 1, the farthest 0 (as MiDaS' inverse depth).
 
     Takes a given field B×1×H×W; what is near in a photograph takes a learned annotator.
@@ -25,27 +69,69 @@ class Depth(Annotator):
 
     meaning: ClassVar[Meaning] = Meaning(channels=1, polarity="near is white", reduction="area", differentiable=True)
 
-    suffixes: ClassVar[tuple[str, ...]] = (*images.SUFFIXES, ".npy")
+    def seen(self, near: Tensor) -> Tensor:
+        """Nearness B×1×H×W in any unit → B×1×H×W in [0, 1]."""
+        return stretch(near)
 
-    distance: bool = knob(False, help="the given values are distances (far is large), not nearness")
 
-    def read(self, path: str | Path) -> Tensor:
-        """A field of numbers 1×1×H×W from `.npy`; a picture 1×3×H×W otherwise."""
-        return read_depth(path) if Path(path).suffix.lower() == ".npy" else images.read(path)
+@annotator("depth_layers")
+class DepthLayers(Field):
+    """Nearness in a few flat layers, as of cut paper: black the farthest, white the nearest.
 
-    def __call__(self, pictures: Tensor) -> Tensor:
-        """B×1×H×W of nearness in any unit, or of distances → B×1×H×W in [0, 1]. Raises InputError for photographs."""
-        if pictures.shape[1] != 1:
-            raise InputError(
-                "depth cannot be seen in a photograph without a learned annotator, which is not there yet; "
-                "give a depth map (near = white): depth=FILE,map"
-            )
-        return nearness(pictures) if self.distance else stretch(pictures)
+    Says what lies before what and leaves the shapes free. Takes a given field, as `depth` does.
+    """
+
+    meaning: ClassVar[Meaning] = Meaning(channels=1, polarity="near is white, in flat layers", reduction="nearest")
+
+    count: int = knob(4, 2, 64, "how many layers, at most", usual=(3, 8))
+    method: str = knob("equal", help="layers of equal depth, or each of an equal share", choices=("equal", "quantile"))
+
+    def seen(self, near: Tensor) -> Tensor:
+        """Nearness B×1×H×W in any unit → B×1×H×W in [0, 1]."""
+        near = stretch(near.detach())
+        shares = near if self.method == "equal" else torch.stack([_ranks(field) for field in near])
+        return stretch((shares * self.count).floor().clamp(max=self.count - 1))
+
+
+def _resized(field: Tensor, size: tuple[int, int]) -> Tensor:
+    """A field in any unit at `size` = (width, height), averaged as pictures are, which lie in [0, 1]."""
+    if field.shape[-2:] == (size[1], size[0]):
+        return field
+    low, high = field.aminmax()
+    span = (high - low).clamp(min=torch.finfo(field.dtype).tiny)
+    return low + span * images.resize((field - low) / span, size, "area")
+
+
+def _ranks(field: Tensor) -> Tensor:
+    """For each value of 1×H×W the share of the others that are less, and of half of those that are equal."""
+    _, where, counts = field.unique(return_inverse=True, return_counts=True)
+    below = counts.cumsum(0) - counts
+    ranks: Tensor = ((below + counts / 2) / field.numel())[where]
+    return ranks
 
 
 def nearness(distances: Tensor) -> Tensor:
-    """Distances B×1×H×W (metres, > 0; infinite = nothing there) → inverse distances stretched to [0, 1] per picture."""
-    return stretch(1 / distances.clamp(min=1e-3))
+    """Distances B×1×H×W in any unit → inverse distances stretched to [0, 1] per picture; infinite = nothing there."""
+    return stretch(1 / measured(distances))
+
+
+def measured(distances: Tensor) -> Tensor:
+    """B×1×H×W; where nothing was measured (0 or less, or not a number), the distance of the nearest pixel that has one.
+
+    Raises InputError for a picture without any.
+    """
+    known = distances > 0
+    if bool(known.all()):
+        return distances
+    return torch.stack([_without_holes(*pair) for pair in zip(distances, known, strict=True)])
+
+
+def _without_holes(distances: Tensor, known: Tensor) -> Tensor:
+    """1×H×W with the value of the nearest known pixel where there is none."""
+    if not bool(known.any()):
+        raise InputError("a depth field has no distances: all are 0 or less; should it be read as nearness?")
+    places = np.arange(known.numel()).reshape(known.shape[1:])
+    return distances.flatten()[torch.from_numpy(spread(places, known[0].cpu().numpy())).to(known.device)][None]
 
 
 def stretch(values: Tensor) -> Tensor:

@@ -107,7 +107,8 @@ def _outcome(job: _Job) -> Outcome:
             return Outcome(job.source, job.target, kept)
         annotate_file(job.look, job.source, job.target, job.size)
     except InputError as error:
-        return Outcome(job.source, job.target, error=str(error))
+        told = str(error)
+        return Outcome(job.source, job.target, error=told if job.source.name in told else f"{job.source}: {told}")
     except (UnderdrawError, MemoryError, OSError):
         raise  # not this file's fault: the next one would fail as well
     except Exception as error:  # a library's opinion of an odd picture

@@ -1,8 +1,9 @@
-"""`underdraw extract` and `underdraw annotators`: pictures to condition maps, and what there is for it."""
+"""`underdraw extract`, `check` and `annotators`: pictures to condition maps, maps that people bring, what there is."""
 
 import os
 import time
 from collections import Counter
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,8 +15,9 @@ from underdraw.errors import ConfigError, InputError
 
 if TYPE_CHECKING:
     from underdraw.annotators import Annotator
+    from underdraw.annotators.hygiene import Fault
 
-__all__ = ["COMMANDS", "annotators", "extract"]
+__all__ = ["COMMANDS", "annotators", "check", "extract"]
 
 FAILURES = "failures.txt"
 Size = tuple[int, int] | None
@@ -32,9 +34,27 @@ def extract(
     workers: Annotated[
         int | None, Option(min=1, max=256, help="Processes for a folder; default: one a core, one for learned kinds.")
     ] = None,
+    download: Annotated[
+        bool, Option("--download", help="Fetch the weights that a learned kind needs, if they are not here.")
+    ] = False,
     as_json: Annotated[bool, Option("--json", help="One JSON object a map on stdout.")] = False,
 ) -> int:
     """Make the condition map of a picture, or of all pictures in a folder."""
+    from underdraw.annotators import allow_downloads
+
+    with allow_downloads() if download else nullcontext():
+        return _extract(kind, source, output, settings, size, workers, as_json)
+
+
+def _extract(
+    kind: str,
+    source: Path,
+    output: Path,
+    settings: list[str] | None,
+    size: str | None,
+    workers: int | None,
+    as_json: bool,
+) -> int:
     wanted = parse_size(size) if size else None
     if kind == "all":
         return _sheet(source, png_path(output), settings, wanted)
@@ -117,6 +137,61 @@ def _sheet(source: Path, target: Path, settings: list[str] | None, size: Size) -
     return 0
 
 
+def check(
+    maps: Annotated[list[Path], Argument(metavar="MAP...", help="Maps that are there already, or folders of them.")],
+    kind: Annotated[str, Option(help="What they are maps of: canny, depth, normal …")],
+    like: Annotated[Path | None, Option(help="The picture that the map belongs to: its size is compared.")] = None,
+    output: Annotated[
+        Path | None, Option("--output", "-o", help="Write the map with everything repaired that safely can be.")
+    ] = None,
+    as_json: Annotated[bool, Option("--json", help="One JSON object a map on stdout.")] = False,
+) -> int:
+    """Find and explain what is wrong with maps that somebody made: polarity, colours, blends, sizes."""
+    from underdraw import images
+
+    files = [file for path in maps for file in (_pictures(path) if path.is_dir() else [path])]
+    if output and len(files) > 1:
+        raise ConfigError(f"{len(files)} maps are given and one --output; repair them one by one")
+    size = (images.read(like).shape[-1], images.read(like).shape[-2]) if like else None
+    found = [_checked(file, kind, size, output, as_json) for file in files]
+    return 0 if all(found) else 2
+
+
+def _checked(file: Path, kind: str, size: Size, output: Path | None, as_json: bool) -> bool:
+    """Whether a map is without fault, or is now in its repaired form."""
+    from underdraw import images
+    from underdraw.annotators.hygiene import examine, repair
+
+    try:
+        faults = examine(file, kind, size)
+    except InputError as error:
+        say(str(error))
+        return False
+    _tell_faults(file, faults, as_json)
+    if not faults or output is None:
+        return not faults
+    mended, _, left = repair(file, kind, size)
+    images.write(mended, png_path(output))
+    result(f"{output}  repaired", {"file": str(output), "left": [fault.name for fault in left]}, as_json)
+    return not left
+
+
+def _pictures(folder: Path) -> list[Path]:
+    from underdraw.annotators import build
+    from underdraw.annotators.folders import sources
+
+    return sources(build("canny"), folder)
+
+
+def _tell_faults(file: Path, faults: "list[Fault]", as_json: bool) -> None:
+    facts = [{"name": f.name, "told": f.told, "remedy": f.remedy, "safe": f.repaired is not None} for f in faults]
+    lines = [f"{file}  {'; '.join(f.name for f in faults) or 'no fault found'}"]
+    lines += [
+        f"  {f.name}: {f.told}; {f.remedy}" + (" (--output does)" if f.repaired is not None else "") for f in faults
+    ]
+    result("\n".join(lines), {"file": str(file), "faults": facts}, as_json)
+
+
 def annotators(
     kind: Annotated[str | None, Argument(help="One kind, with its knobs; default: all, a line each.")] = None,
     as_json: Annotated[bool, Option("--json", help="One JSON object a kind on stdout.")] = False,
@@ -166,4 +241,4 @@ def _knob_line(knob: dict[str, Any]) -> str:
     return f"  {knob['name']:12} {knob['value']!s:10} {among:20} {knob['help']}"
 
 
-COMMANDS = (extract, annotators)
+COMMANDS = (extract, check, annotators)

@@ -13,7 +13,7 @@ __all__ = ["folder_path", "free_name", "lines_of", "parse_settings", "parse_size
 
 LARGEST = 4096
 LONGEST = 10_000_000
-WORD = re.compile("(?!(true|false|inf|nan)$)[a-z][a-z0-9_ ]*", re.IGNORECASE)
+WORD = re.compile(r"(?!(true|false|inf|nan)$)[a-z./~][\w./~ -]*", re.IGNORECASE)
 
 
 def parse_size(text: str) -> tuple[int, int]:
