@@ -20,7 +20,7 @@ INSTALL := $(BIN)/python -m pip install --no-compile -c constraints.txt
 # Two makes at once: the second waits, and then finds the set-up done.
 LOCK := $(if $(shell command -v flock),flock $(VENV)/.lock)
 
-.PHONY: setup demo test test-slow check format bench embedded
+.PHONY: setup demo test test-slow check format docs bench embedded
 
 setup: $(READY)
 	@echo "Ready: $(BIN)/underdraw --help"
@@ -60,8 +60,12 @@ format: $(READY)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+docs: $(READY)
+	$(BIN)/python -m docs.make
+
 bench: $(READY)
 	$(BIN)/python -m bench.step
+	$(BIN)/python -m bench.annotators
 
 # Both worlds, every recipe in order, and then the package's weights. What is there already is not made again, and a
 # training that was stopped goes on. The CLIP and the reader stay with the runs: they are judges, and do not ship.
