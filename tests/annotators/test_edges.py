@@ -1,11 +1,16 @@
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from underdraw.annotators import Canny, extract, given
+from underdraw import images
+from underdraw.annotators import Canny, SoftEdge, extract, given
 from underdraw.errors import ConfigError
+
+PHOTOGRAPH = Path(__file__).parents[2] / "examples" / "pictures" / "photographs" / "coffee.jpg"
 
 
 def noise(height: int = 60, width: int = 90) -> Tensor:
@@ -72,3 +77,67 @@ def test_a_soft_or_smeared_drawing_becomes_a_clean_map() -> None:
     seen = given("canny", soft, (32, 32))
     assert set(seen.flatten().tolist()) == {0.0, 1.0}
     assert seen[0, 0].any(0).nonzero().flatten().tolist() == [10]
+
+
+def step(axis: int, size: int = 96) -> Tensor:
+    """Dark and light halves."""
+    canvas = torch.full((1, 3, size, size), 0.2)
+    canvas.narrow(axis, size // 2, size // 2).fill_(0.8)
+    return canvas
+
+
+def rough(height: int, width: int, seed: int = 0) -> Tensor:
+    """Grey noise of one mean: texture without any boundary."""
+    noise = torch.rand(1, 1, height, width, generator=torch.Generator().manual_seed(seed))
+    return (0.5 + 0.6 * (noise - 0.5)).expand(-1, 3, -1, -1).clone()
+
+
+def brightest(line: Tensor) -> float:
+    return float((line * torch.arange(len(line))).sum() / line.sum())
+
+
+class TestSoftEdge:
+    @pytest.mark.parametrize("axis", [2, 3])
+    def test_an_edge_is_where_the_jump_is_and_falls_off_softly(self, axis: int) -> None:
+        edges = SoftEdge()(step(axis))[0, 0]
+        across = edges[:, 48] if axis == 2 else edges[48]
+        assert brightest(across) == pytest.approx(47.5, abs=0.5)
+        assert across.max() == 1 and across[:30].sum() + across[66:].sum() == 0
+        assert 2 <= (across > 0.5).sum() <= 8 and ((across > 0) & (across < 1)).sum() >= 2
+
+    def test_texture_fades_and_its_outline_stays_though_both_sides_are_equally_bright(self) -> None:
+        picture = rough(128, 128)
+        picture[..., 64:] = 0.5
+        soft = SoftEdge()(picture)[0, 0, 20:-20]
+        line, inside = soft[:, 58:70].amax(1).mean(), soft[:, 12:50].mean()
+        assert line > 0.6 and inside < 0.1
+        canny = Canny()(picture)[0, 0, 20:-20]
+        assert canny[:, 12:50].mean() > 0.2, "Canny draws the texture"
+
+    def test_suppression_is_what_fades_it(self) -> None:
+        fur = rough(96, 96, seed=1)
+        means = [float(SoftEdge(suppression=share)(fur).mean()) for share in (0.0, 0.5, 1.0)]
+        assert means[0] > 2 * means[1] > 4 * means[2]
+
+    def test_colour_counts_where_brightness_says_nothing(self) -> None:
+        assert SoftEdge()(square((0.8, 0, 0), (0, 0.4075, 0)))[0, 0, 6:10, 16].max() > 0.8
+
+    def test_sharpness_thins_and_gain_lifts(self) -> None:
+        picture = noise(96, 96)
+        shares = [float((SoftEdge(sharpness=value)(picture) > 0.3).float().mean()) for value in (0.0, 1.0, 3.0)]
+        assert shares[0] > shares[1] > shares[2] > 0
+        assert SoftEdge(gain=2)(picture).mean() > SoftEdge()(picture).mean() > SoftEdge(gain=0.5)(picture).mean()
+
+    def test_the_safe_form_has_few_steps_and_is_the_published_one(self) -> None:
+        plain, safe = SoftEdge()(noise(96, 96)), SoftEdge(safe=True)(noise(96, 96))
+        assert set(safe.flatten().tolist()) == {0.0, 0.5, 1.0}
+        assert torch.equal(safe, ((plain * 3).floor() / 2).clamp(max=1))
+        assert set(SoftEdge(safe=True, levels=4)(noise(96, 96)).flatten().tolist()) <= {0.0, 0.25, 0.5, 0.75, 1.0}
+
+    def test_a_larger_picture_gives_the_same_map_larger(self) -> None:
+        large = images.resize(images.crop(images.read(PHOTOGRAPH), (320, 320)), (320, 320))
+        maps = [images.resize(SoftEdge()(images.resize(large, (side, side))), (160, 160)) for side in (320, 160)]
+        assert float(torch.corrcoef(torch.stack([each.flatten() for each in maps]))[0, 1]) > 0.8
+
+    def test_nothing_is_seen_in_an_empty_picture(self) -> None:
+        assert SoftEdge()(torch.full((1, 3, 40, 40), 0.3)).sum() == 0

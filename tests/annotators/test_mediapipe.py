@@ -215,7 +215,7 @@ class TestWithItsFiles:
     @pytest.mark.slow
     @pytest.mark.skipif(not TRUTH.is_dir(), reason="../shared/data is not there")
     def test_points_of_people_in_photographs(self) -> None:
-        """PCK@0.2 of the larger side of a person's box. Measured: main person 0.91, all 79 people 0.63."""
+        """Of all 79 people. By the larger side of the labelled box it was measured as 0.64, of the main person 0.92."""
         truth = read_coco(TRUTH / "keypoints.json")
         eye = OpenposeMediapipe(hands=False, face=False, visibility=0)
         right = np.zeros(2)

@@ -3,13 +3,14 @@
 from underdraw.annotators.boxes import Box, Boxes, Layout, read_boxes
 from underdraw.annotators.colour import ColourDistribution, ColourGrid, ColourPalette, Shuffle
 from underdraw.annotators.depth import Depth, DepthLayers, nearness, read_depth, write_depth
-from underdraw.annotators.edges import Canny
+from underdraw.annotators.edges import Canny, SoftEdge
 from underdraw.annotators.extract import as_hint, extract, given
 from underdraw.annotators.inpaint import Inpaint, masked, read_masked
 from underdraw.annotators.keypoint_files import read_coco, read_openpose, read_poses, write_coco, write_openpose
 from underdraw.annotators.keypoints import Person, Poses
 from underdraw.annotators.labels import Labels, OneHot, read_labels
 from underdraw.annotators.learned import allow_downloads, close_networks
+from underdraw.annotators.lineart import LineArt
 from underdraw.annotators.mediapipe import OpenposeMediapipe
 from underdraw.annotators.normals import Normal, normals
 from underdraw.annotators.palettes import PALETTES, Palette
@@ -29,6 +30,8 @@ from underdraw.annotators.protocol import (
 from underdraw.annotators.segmentation import Segmentation
 from underdraw.annotators.skeleton import draw_poses
 from underdraw.annotators.skeleton_reading import decode
+from underdraw.annotators.straight import Lines
+from underdraw.annotators.strokes import Scribble, Sketch
 from underdraw.annotators.tone import Binary, Blur, Intensity, Invert, Luminance, Tile
 
 __all__ = [
@@ -51,6 +54,8 @@ __all__ = [
     "Knob",
     "Labels",
     "Layout",
+    "LineArt",
+    "Lines",
     "Luminance",
     "Meaning",
     "Needs",
@@ -61,8 +66,11 @@ __all__ = [
     "Person",
     "Pose",
     "Poses",
+    "Scribble",
     "Segmentation",
     "Shuffle",
+    "Sketch",
+    "SoftEdge",
     "Tile",
     "allow_downloads",
     "annotator",

@@ -7,7 +7,7 @@ import numpy as np
 from torch import Tensor
 
 from underdraw import images
-from underdraw.annotators.contours import Field, blurred, clear_of_surroundings
+from underdraw.annotators.contours import Field, blurred, clear_of_surroundings, pixels_of
 
 __all__ = ["boundaries"]
 
@@ -30,23 +30,25 @@ RARE = 0.1
 def boundaries(picture: Tensor, suppression: float = 0.5) -> Field:
     """3×H×W RGB in [0, 1] → H×W ≥ 0: the strength of the boundary at each point; outlines reach 0.4 to 0.9.
 
-    Of the shares p_k of soft bins around a point, the Fisher information metric Σ_k w_k ∂p_k ∂p_kᵀ / (p_k + 0.1) says by
-    its largest eigenvalue how fast their distribution changes, whatever it is of; its root is taken at every octave,
-    and the weighted mean of all. suppression: the share of its surroundings' mean that a point loses.
+    Of the shares p_k of soft bins around a point, the Fisher information metric Σ_k w_k ∂p_k ∂p_kᵀ / (p_k + 0.1) says
+    by its largest eigenvalue how fast their distribution changes, whatever it is of. Its root is taken at every octave,
+    then the weighted mean of all. Texture counts from the second octave on: at the finest an edge itself would look like
+    some, and be seen twice. suppression: the share of its surroundings' mean that a point loses.
     """
     height, width = picture.shape[-2:]
     scale = min(1.0, LARGEST / min(height, width))
-    pixels = images.resize(picture[None].cpu(), (round(width * scale), round(height * scale)), "area")[0]
-    shares = _shares(pixels.permute(1, 2, 0).contiguous().numpy())
+    seen = images.resize(picture[None], (round(width * scale), round(height * scale)), "area")[0]
+    shares = _shares(pixels_of(seen))
     total, weights = np.zeros((height, width), np.float32), 0.0
+    counted = shares[: 3 * COLOURS]
     while True:
         side = min(shares[0].shape)
         weight = min(1.0, WHOLE / side)
-        total += weight * cv2.resize(_change(shares), (width, height), interpolation=cv2.INTER_CUBIC)
+        total += weight * cv2.resize(_change(counted), (width, height), interpolation=cv2.INTER_CUBIC)
         weights += weight
         if side // 2 < LEAST:
             break
-        shares = [_half(share) for share in shares]
+        counted = shares = [_half(share) for share in shares]
     strength: Field = np.maximum(total / weights, 0)
     return clear_of_surroundings(strength, SURROUNDINGS * min(height, width), suppression)
 
@@ -74,7 +76,7 @@ def _texture(lightness: Field) -> list[Field]:
 
 
 def _slopes(soft: Field, sigma: float) -> tuple[Field, Field]:
-    """Derivatives across and down of a field that is blurred by `sigma`, times sigma: so they compare between scales."""
+    """Derivatives across and down of a field blurred by `sigma`, times sigma: so they compare between scales."""
     across, down = (cv2.Scharr(soft, cv2.CV_32F, *order, scale=sigma / 32) for order in ((1, 0), (0, 1)))
     return across, down
 

@@ -3,8 +3,20 @@
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
-__all__ = ["Curve", "Field", "Mask", "blurred", "clear_of_surroundings", "long_enough", "ridges", "strokes", "strong"]
+__all__ = [
+    "Curve",
+    "Field",
+    "Mask",
+    "blurred",
+    "clear_of_surroundings",
+    "long_enough",
+    "pixels_of",
+    "ridges",
+    "strokes",
+    "strong",
+]
 
 Field = NDArray[np.float32]
 """H×W numbers."""
@@ -14,6 +26,12 @@ Curve = NDArray[np.float32]
 """N×2 points x, y in pixels, in the order in which a pen would go."""
 
 TOUCHING = np.ones((3, 3), np.float32)
+
+
+def pixels_of(picture: Tensor) -> Field:
+    """3×H×W RGB in [0, 1] → H×W×3, as OpenCV takes it."""
+    result: Field = picture.detach().float().clamp(0, 1).permute(1, 2, 0).contiguous().cpu().numpy()
+    return result
 
 
 def blurred(field: Field, sigma: float) -> Field:

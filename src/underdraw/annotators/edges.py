@@ -17,7 +17,7 @@ __all__ = ["Canny", "SoftEdge"]
 
 PEN = 0.015
 """Radius around an edge within which the strongest point alone stays whole, in shorter sides."""
-FAINT, BRIGHT = 0.04, 0.5
+FAINT, BRIGHT = 0.04, 0.45
 """Strengths of a boundary that are drawn black and white."""
 
 
@@ -57,17 +57,19 @@ class Canny(Annotator):
 class SoftEdge(Annotator):
     """Soft white edges: how fast the distribution of colour and texture changes from place to place, at several scales.
 
-    Around each point the shares p of 17 soft bins (lightness, the two axes of CIE Lab, direction of the fine gradient)
-    are taken, and with them the Fisher information metric Σ ∂p ∂pᵀ / p, whose largest eigenvalue is the squared speed of
-    the change. Octaves from 512 px on the shorter side down to 40 are added up; what surrounds an edge is taken off it.
-    So outlines of things stand out, and grass and fur fade, without a network.
+    Around each point the shares p of 17 soft bins are taken (lightness, both colour axes of CIE Lab, direction of the
+    fine gradient), and with them the Fisher information metric Σ ∂p ∂pᵀ / p, whose largest eigenvalue is the square of
+    how fast they change. Octaves from 512 px of the shorter side down to 40 are added up, and an edge loses a share of
+    what surrounds it. So outlines of things stand out, and grass and fur fade, without a network.
 
     Keeps outlines and the main inner edges, and leaves the rest free: restyling and recolouring of photographs.
     """
 
     meaning: ClassVar[Meaning] = Meaning(channels=1, polarity="white edges on black", reduction="area")
 
-    suppression: float = knob(0.5, 0, 1, "share of its surroundings that an edge loses: texture fades", usual=(0.3, 0.7))
+    suppression: float = knob(
+        0.5, 0, 1, "share of its surroundings that an edge loses: texture fades", usual=(0.3, 0.7)
+    )
     sharpness: float = knob(1.0, 0, 4, "how thin edges are drawn; 0: as wide as they are found", usual=(0.0, 2.0))
     gain: float = knob(1.0, 0.25, 4, "contrast: above 1, weak edges show more", usual=(0.7, 1.5))
     safe: bool = knob(False, help="a few brightness steps alone, so that no hidden detail leaks through faint edges")

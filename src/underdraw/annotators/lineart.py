@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from underdraw import images
-from underdraw.annotators.contours import Field, blurred, clear_of_surroundings, long_enough
+from underdraw.annotators.contours import Field, blurred, clear_of_surroundings, long_enough, pixels_of
 from underdraw.annotators.protocol import Annotator, Meaning, annotator, knob
 
 __all__ = ["LineArt"]
@@ -56,10 +56,11 @@ STYLES = {
 class LineArt(Annotator):
     """Ink drawing: soft white lines on black, along dark lines and on the dark side of edges.
 
-    A difference of Gaussians of the logarithm of brightness, so that shadow and light weigh the same, smoothed along the
-    lines it finds (flow-based: Kang, Lee, Chui 2007, "Coherent line drawing"), less its surroundings, so that foliage
-    and fur do not drown the rest. fine, coarse (bold, main lines only) and anime (clean, even) are three styles of it.
-    standard is the A1111 extension's and controlnet_aux' lineart_standard, pixel for pixel: for black lines on white.
+    A difference of Gaussians of the logarithm of brightness, so that shadow and light weigh the same, smoothed along
+    the lines it finds (flow-based: Kang, Lee, Chui 2007, "Coherent line drawing"), less its surroundings, so that
+    foliage and fur do not drown the rest. fine, coarse (bold, main lines only) and anime (clean, even) are its styles.
+    standard is lineart_standard of the A1111 extension and of controlnet_aux, pixel for pixel: for black lines on
+    white.
 
     Keeps every drawn form closely and leaves colour, light and material free: colouring of line art, restyling.
     """
@@ -79,7 +80,7 @@ class LineArt(Annotator):
 
     def _inked(self, picture: Tensor) -> Field:
         style, scale = STYLES[self.detail], min(picture.shape[-2:]) / PAGE
-        light = np.log(picture.detach().float().cpu().permute(1, 2, 0).contiguous().numpy() + BLACK)
+        light = np.log(pixels_of(picture) + BLACK)
         width = max(LEAST_WIDTH, style.width * scale * self.thickness)
         darker = (blurred(light, WIDER * width) - blurred(light, width)).max(2)
         lines = _along(darker, _flow(blurred(light, 0.8 * width), max(1.0, style.turn * scale)), style.reach * scale)

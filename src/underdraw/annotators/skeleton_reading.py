@@ -32,8 +32,8 @@ Body = dict[int, Disc]
 
 GAP = 0.1
 """Largest share of a limb's middle that may be black: its ends are known to half a pixel only."""
-SOME, MOST = 0.3, 0.8
-"""How much must show of the best point of a body, and of a point that belongs to nothing."""
+SOME, MOST = 0.1, 0.8
+"""How much must show of a limb, or of a point, so that a body is believed."""
 SWEEPS = 2
 """How often all points of a body are settled in turn."""
 
@@ -56,13 +56,18 @@ def _bodies(labels: Labels, found: Sequence[Sequence[Disc]], stick: int) -> list
         _join(bodies, first, second)
     for _, first, second in sorted(_neighbours(bodies), key=lambda pair: pair[0]):
         _join(bodies, first, second, apart=True)
-    return [body for body in bodies if _is_believed(body)]
+    return [body for body in bodies if _is_believed(labels, body, stick)]
 
 
-def _is_believed(body: Body) -> bool:
-    """Whether a body is one: a point of it shows well, and is not of the colour that the joints of hands have."""
-    needed = SOME if len(body) > 1 else MOST
-    return any(disc.shown > needed and DOTS[disc.kind] != JOINT for disc in body.values())
+def _is_believed(labels: Labels, body: Body, stick: int) -> bool:
+    """Whether a body is one: one of its limbs shows, or a point almost wholly. Hands have neither.
+
+    Their bones have some of the colours of points, their joints that of the left knee.
+    """
+    if any(disc.shown > MOST and DOTS[disc.kind] != JOINT for disc in body.values()):
+        return True
+    limbs = [(limb, body[start], body[end]) for limb, (start, end) in enumerate(LIMBS) if {start, end} <= body.keys()]
+    return any((_seen(labels, limb, one.point, two.point, stick) or 0.0) > SOME for limb, one, two in limbs)
 
 
 def _join(bodies: list[Body], first: Disc, second: Disc, apart: bool = False) -> None:

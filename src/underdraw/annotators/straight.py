@@ -50,15 +50,17 @@ class Lines(Annotator):
 
     method: Literal["lsd", "hough"] = knob("lsd", help="what finds the segments", choices=("lsd", "hough"))
     length: float = knob(5.0, 1, 50, "shortest line, in % of the shorter side", usual=(3.0, 9.0))
-    gap: float = knob(1.0, 0, 20, "collinear fragments so near are one line, in % of the shorter side", usual=(0.5, 3.0))
-    strength: float = knob(0.22, 0, 1, "least strength of the boundary that it lies on", usual=(0.12, 0.3))
+    gap: float = knob(
+        1.0, 0, 20, "collinear fragments so near are one line, in % of the shorter side", usual=(0.5, 3.0)
+    )
+    strength: float = knob(0.2, 0, 1, "least strength of the boundary that it lies on", usual=(0.12, 0.3))
 
     def __call__(self, pictures: Tensor) -> Tensor:
         """B×3×H×W RGB in [0, 1] → B×1×H×W of 0 and 1."""
         return torch.stack([self._drawn(picture) for picture in pictures]).to(pictures.device)
 
     def segments(self, picture: Tensor) -> Segments:
-        """The lines N×4 of one picture 3×H×W in [0, 1], longest first."""
+        """The lines N×4 of one picture 3×H×W in [0, 1]."""
         side = float(min(picture.shape[-2:]))
         pixels = images.to_uint8(picture)
         found = _lsd(pixels) if self.method == "lsd" else _hough(pixels, self.gap / 100 * side)
@@ -95,7 +97,7 @@ def _hough(pixels: NDArray[np.uint8], gap: float) -> Segments:
 
 def _listed(found: NDArray[np.float32] | None) -> Segments:
     """OpenCV gives N×1×4, N×4, or None where there is nothing."""
-    return np.zeros((0, 4)) if found is None else found.reshape(-1, 4).astype(np.float64)
+    return np.zeros((0, 4)) if found is None else np.asarray(found, np.float64).reshape(-1, 4)
 
 
 def _lengths(segments: Segments) -> NDArray[np.float64]:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from underdraw import images
 from underdraw.annotators.boundaries import boundaries
-from underdraw.annotators.contours import Curve, Field, Mask, blurred, long_enough, ridges, strokes, strong
+from underdraw.annotators.contours import Curve, Field, Mask, blurred, long_enough, pixels_of, ridges, strokes, strong
 from underdraw.annotators.protocol import Annotator, Meaning, annotator, knob
 
 __all__ = ["Scribble", "Sketch"]
@@ -26,9 +26,9 @@ LEAST_SEED, LAST_SEED = 0, 2**31 - 1
 class Scribble(Annotator):
     """A scribble: few bold strokes along the main outlines, each a little off and of its own thickness.
 
-    pen: ridges of the soft edges, followed as curves, broken where they meet, simplified (Douglas, Peucker 1973), rounded
-    and redrawn. xdog: difference of two Gaussian blurs (0.5 and 5 px), cut at a threshold, as the A1111 extension has it
-    (after Winnemöller, Kyprianidis, Olsen 2012, "XDoG"): pixel for pixel.
+    pen: ridges of the soft edges, followed as curves, broken where they meet, simplified (Douglas, Peucker 1973),
+    rounded and redrawn. xdog: difference of two Gaussian blurs (0.5 and 5 px), cut at a threshold, as scribble_xdog of
+    the A1111 extension, pixel for pixel (after Winnemöller, Kyprianidis, Olsen 2012, "XDoG").
 
     Says roughly what is where; the model decides on everything else. The nearest to what people draw with a mouse.
     """
@@ -90,9 +90,9 @@ def _rounded(corners: NDArray[np.float64], rounds: int = 2) -> NDArray[np.float6
 class Sketch(Annotator):
     """The strokes of a drawing by hand: a photograph of paper or board, a scan, a screenshot, whatever its colours.
 
-    The paper is what a wide median leaves; ink is what differs from it in the channel where it differs most, towards
-    dark or towards light, whichever is more. It is cut by hysteresis at shares of the ink's own strength, so shadows,
-    folds and grain of the paper are left behind; specks are dropped.
+    The paper is what a wide median leaves, or a closing where that is darker; ink is what differs from it in the
+    channel where it differs most, towards dark or towards light, whichever is more. It is cut by hysteresis at shares of
+    the ink's own strength, so shadows, folds and grain of the paper are left behind; specks are dropped.
 
     Turns what somebody has drawn into a map for scribble ControlNets; `width` makes pencil and marker alike.
     """
@@ -100,9 +100,11 @@ class Sketch(Annotator):
     meaning: ClassVar[Meaning] = WHITE_ON_BLACK
 
     ink: Literal["auto", "dark", "light"] = knob(
-        "auto", help="darker or lighter than the paper; auto: whichever there is more of", choices=("auto", "dark", "light")
+        "auto",
+        help="darker or lighter than the paper; auto: whichever there is more of",
+        choices=("auto", "dark", "light"),
     )
-    strength: float = knob(0.5, 0.1, 0.9, "how strong ink must be, as a share of what is usual in this drawing")
+    strength: float = knob(0.4, 0.1, 0.9, "how strong ink must be, as a share of what is usual in this drawing")
     specks: float = knob(0.8, 0, 10, "what is smaller is dropped, in % of the shorter side")
     width: float = knob(0.0, 0, 16, "strokes redrawn so wide, in pixels where the shorter side has 512; 0: as they are")
 
@@ -112,43 +114,54 @@ class Sketch(Annotator):
         return torch.stack(found).to(pictures.device)
 
     def _strokes(self, picture: Tensor) -> Mask:
-        pixels: Field = picture.detach().float().cpu().permute(1, 2, 0).contiguous().numpy()
-        side = min(pixels.shape[:2])
-        found = long_enough(self._inked(_ink(pixels, _paper(pixels), self.ink)), self.specks / 100 * side)
+        pixels = blurred(pixels_of(picture), GRAIN)
+        paper, side = _wide_median(pixels), min(picture.shape[-2:])
+        if self.ink == "light" or (self.ink == "auto" and _mostly_light(pixels - paper)):
+            pixels, paper = 1 - pixels, 1 - paper
+        found = long_enough(self._inked(_ink(pixels, paper)), self.specks / 100 * side)
         return _redrawn(found, max(1, round(self.width * side / PAGE))) if self.width else found
 
     def _inked(self, ink: Field) -> Mask:
         """Cut at shares of the median ink; what counts as ink for that is well above the paper's grain."""
         grain = max(FAINTEST, 7 * float(np.median(np.abs(ink))))
         sure = ink[ink > grain]
-        usual = float(np.median(sure)) if sure.size else grain
-        low = max(0.7 * grain, self.strength * usual)
-        return strong(ink, low, min(1.6 * low, 0.95 * float(ink.max())))
+        low = max(grain, self.strength * float(np.median(sure))) if sure.size else grain
+        return strong(ink, low, 1.25 * low)
 
 
+GRAIN = 0.5
+"""Blur in pixels that takes the paper's grain and JPEG's noise."""
 FAINTEST = 0.08
 """Ink that differs less from its paper is none."""
-WINDOW = 25
-"""Side of the paper's median, in pixels of a picture whose shorter side has 128."""
+SMALL, WINDOW = 128, 25
+"""Shorter side in pixels at which the paper is looked at, and the side of its median there."""
+FILLED = 0.2
+"""Side of the closing, in shorter sides: dark forms wider than this are shadow, not ink."""
 
 
-def _paper(pixels: Field) -> Field:
-    """H×W×3 without its strokes: a median over about a fifth of the shorter side."""
+def _wide_median(pixels: Field) -> Field:
+    """H×W×3 without its strokes: each channel's median over about a fifth of the shorter side."""
     height, width = pixels.shape[:2]
-    scale = min(1.0, 128 / min(height, width))
+    scale = min(1.0, SMALL / min(height, width))
     small = cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
     paper = cv2.medianBlur((small * 255).round().astype(np.uint8), WINDOW).astype(np.float32) / 255
-    result: Field = cv2.resize(blurred(paper, 3.0), (width, height), interpolation=cv2.INTER_LINEAR)
+    result: Field = cv2.resize(blurred(paper, 2.0), (width, height), interpolation=cv2.INTER_LINEAR)
     return result
 
 
-def _ink(pixels: Field, paper: Field, way: Literal["auto", "dark", "light"]) -> Field:
-    """H×W: how far pixels are from their paper towards black or white, 1 all the way, in the channel that goes farthest."""
-    off = blurred(pixels, 0.7) - paper
-    if way == "auto":
-        way = "dark" if (np.minimum(off, 0) ** 2).sum() >= (np.maximum(off, 0) ** 2).sum() else "light"
-    room = paper if way == "dark" else 1 - paper
-    result: Field = ((-off if way == "dark" else off) / np.maximum(room, 0.2)).max(2)
+def _mostly_light(off: Field) -> bool:
+    """Whether what differs from the paper is lighter than it."""
+    return float((np.maximum(off, 0) ** 2).sum()) > float((np.minimum(off, 0) ** 2).sum())
+
+
+def _ink(pixels: Field, paper: Field) -> Field:
+    """H×W: how much darker than their paper pixels are, 1 all the way, in the channel where it is most.
+
+    The paper is no lighter than a closing leaves it: that fills strokes, but keeps the edge of a shadow where it is.
+    """
+    side = 2 * round(FILLED * min(pixels.shape[:2]) / 2) + 1
+    paper = np.minimum(paper, cv2.morphologyEx(pixels, cv2.MORPH_CLOSE, np.ones((side, side), np.uint8)))
+    result: Field = ((paper - pixels) / np.maximum(paper, 0.2)).max(2)
     return result
 
 

@@ -23,7 +23,7 @@ POINTS = 33
 """Points of MediaPipe's body. The network gives more: 33 and 34 say where to look next."""
 JOINTS = (0, 2, 5, 7, 8, *range(11, 17), *range(23, 29))
 """Those that tell people apart: nose, eyes, ears, shoulders, elbows, wrists, hips, knees, ankles."""
-SEARCHES = {"quick": (1.0, 0.6), "usual": (1.0, 0.6, 0.36, 0.22), "thorough": (1.0, 0.6, 0.36, 0.22, 0.14)}
+SEARCHES = {"quick": (1.0, 0.6), "usual": (1.0, 0.6, 0.36, 0.22)}
 """Sides of the tiles as shares of the longer side of the photograph."""
 OVERLAP = 0.5
 """Least share of a tile that the next one sees again."""
