@@ -32,8 +32,8 @@ def boundaries(picture: Tensor, suppression: float = 0.5) -> Field:
 
     Of the shares p_k of soft bins around a point, the Fisher information metric Σ_k w_k ∂p_k ∂p_kᵀ / (p_k + 0.1) says
     by its largest eigenvalue how fast their distribution changes, whatever it is of. Its root is taken at every octave,
-    then the weighted mean of all. Texture counts from the second octave on: at the finest an edge itself would look like
-    some, and be seen twice. suppression: the share of its surroundings' mean that a point loses.
+    then the weighted mean of all. Texture counts from the second octave on: at the finest, an edge itself would look
+    like some, and be seen twice. suppression: the share of its surroundings' mean that a point loses.
     """
     height, width = picture.shape[-2:]
     scale = min(1.0, LARGEST / min(height, width))

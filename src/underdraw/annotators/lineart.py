@@ -1,7 +1,7 @@
 """Line art: what an illustrator would ink."""
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import cv2
 import numpy as np
@@ -31,11 +31,13 @@ Flow = tuple[Field, Field]
 class Style:
     """How lines are drawn; lengths in pixels where the shorter side has 512.
 
-    width: sigma of a line. turn: over how much its direction is smoothed. reach: sigma along it. dense: over how much
-    neighbouring lines weaken each other, and share by how much. faint: what is dropped. ink: contrast. least: length.
+    width: sigma of a line. nib: half the width up to which dark lines are filled. turn: over how much the direction of
+    lines is smoothed. reach: sigma along them. dense: over how much neighbouring lines weaken each other, and share by
+    how much. faint: what is dropped. ink: contrast. least: length.
     """
 
     width: float
+    nib: float
     turn: float
     reach: float
     dense: float
@@ -46,9 +48,9 @@ class Style:
 
 
 STYLES = {
-    "fine": Style(width=1.0, turn=2.5, reach=4, dense=8, share=0.7, faint=0.006, ink=14, least=6),
-    "coarse": Style(width=2.0, turn=4, reach=6, dense=14, share=0.9, faint=0.02, ink=12, least=24),
-    "anime": Style(width=1.2, turn=3, reach=7, dense=10, share=0.9, faint=0.02, ink=30, least=16),
+    "fine": Style(width=1.0, nib=4, turn=2.5, reach=4, dense=8, share=0.8, faint=0.006, ink=14, least=6),
+    "coarse": Style(width=2.0, nib=9, turn=4, reach=6, dense=14, share=1.0, faint=0.02, ink=12, least=24),
+    "anime": Style(width=1.2, nib=9, turn=3, reach=7, dense=10, share=1.0, faint=0.02, ink=30, least=16),
 }
 
 
@@ -67,9 +69,7 @@ class LineArt(Annotator):
 
     meaning: ClassVar[Meaning] = Meaning(channels=1, polarity="white lines on black", reduction="max")
 
-    detail: Literal["fine", "coarse", "anime", "standard"] = knob(
-        "fine", help="the style of the lines", choices=("fine", "coarse", "anime", "standard")
-    )
+    detail: str = knob("fine", help="the style of the lines", choices=("fine", "coarse", "anime", "standard"))
     thickness: float = knob(1.0, 0.5, 4, "of lines, beside what their style has", usual=(0.8, 1.6))
     strength: float = knob(1.0, 0.25, 4, "contrast: above 1, faint lines show more", usual=(0.7, 1.5))
 
@@ -82,7 +82,10 @@ class LineArt(Annotator):
         style, scale = STYLES[self.detail], min(picture.shape[-2:]) / PAGE
         light = np.log(pixels_of(picture) + BLACK)
         width = max(LEAST_WIDTH, style.width * scale * self.thickness)
-        darker = (blurred(light, WIDER * width) - blurred(light, width)).max(2)
+        darker = np.maximum(
+            (blurred(light, WIDER * width) - blurred(light, width)).max(2),
+            INK * _filled(light, style.nib * scale * self.thickness),
+        )
         lines = _along(darker, _flow(blurred(light, 0.8 * width), max(1.0, style.turn * scale)), style.reach * scale)
         clear = clear_of_surroundings(np.maximum(lines, 0), max(1.0, style.dense * scale), style.share)
         kept = np.where(long_enough(clear > style.faint, style.least * scale), clear - style.faint, 0)
@@ -100,8 +103,18 @@ class LineArt(Annotator):
         return result
 
 
+INK = 0.2
+"""How much the inside of a dark line counts beside an edge as dark."""
 LEAST_WIDTH = 0.5
 """Sigma in pixels below which a line falls through the grid."""
+
+
+def _filled(light: Field, radius: float) -> Field:
+    """How much darker than a closing all channels are: dark lines up to twice the radius wide, in their whole width."""
+    side = 2 * max(1, round(radius)) + 1
+    pen = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
+    result: Field = cv2.morphologyEx(light, cv2.MORPH_BLACKHAT, pen).min(2)
+    return result
 
 
 def _flow(light: Field, sigma: float) -> Flow:

@@ -1,6 +1,6 @@
 """Straight lines: walls, furniture, windows, streets."""
 
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import cv2
 import numpy as np
@@ -48,12 +48,12 @@ class Lines(Annotator):
 
     meaning: ClassVar[Meaning] = Meaning(channels=1, polarity="white lines on black", reduction="max", binary=True)
 
-    method: Literal["lsd", "hough"] = knob("lsd", help="what finds the segments", choices=("lsd", "hough"))
+    method: str = knob("lsd", help="what finds the segments", choices=("lsd", "hough"))
     length: float = knob(5.0, 1, 50, "shortest line, in % of the shorter side", usual=(3.0, 9.0))
     gap: float = knob(
         1.0, 0, 20, "collinear fragments so near are one line, in % of the shorter side", usual=(0.5, 3.0)
     )
-    strength: float = knob(0.2, 0, 1, "least strength of the boundary that it lies on", usual=(0.12, 0.3))
+    strength: float = knob(0.18, 0, 1, "least strength of the boundary that it lies on", usual=(0.12, 0.25))
 
     def __call__(self, pictures: Tensor) -> Tensor:
         """B×3×H×W RGB in [0, 1] → B×1×H×W of 0 and 1."""
@@ -65,7 +65,9 @@ class Lines(Annotator):
         pixels = images.to_uint8(picture)
         found = _lsd(pixels) if self.method == "lsd" else _hough(pixels, self.gap / 100 * side)
         found = found[(_lengths(found) >= FRAGMENT * side) & (_bends(found, pixels) <= BENT)]
-        joined, strength = _merged(found, _strengths(found, boundaries(picture)), OFF * side, self.gap / 100 * side)
+        strength = _strengths(found, boundaries(picture))
+        found, strength = found[strength >= self.strength / 2], strength[strength >= self.strength / 2]
+        joined, strength = _merged(found, strength, OFF * side, self.gap / 100 * side)
         alone = strength / (1 + CROWDED * _neighbours(joined, side))
         return joined[(alone >= self.strength) & (_lengths(joined) >= self.length / 100 * side)]
 
@@ -85,7 +87,8 @@ def _lsd(pixels: NDArray[np.uint8]) -> Segments:
 
 
 def _stretched(axis: NDArray[np.uint8], by: float) -> NDArray[np.uint8]:
-    return ((axis.astype(np.float32) - 128) * by + 128).clip(0, 255).astype(np.uint8)
+    result: NDArray[np.uint8] = ((axis.astype(np.float32) - 128) * by + 128).clip(0, 255).astype(np.uint8)
+    return result
 
 
 def _hough(pixels: NDArray[np.uint8], gap: float) -> Segments:
@@ -106,7 +109,7 @@ def _lengths(segments: Segments) -> NDArray[np.float64]:
 
 def _strengths(segments: Segments, field: Field) -> NDArray[np.float64]:
     """The field's mean along each segment; a pixel beside it will do."""
-    return _under(segments, cv2.dilate(field, np.ones((3, 3), np.uint8))).mean(1)
+    return np.asarray(_under(segments, cv2.dilate(field, np.ones((3, 3), np.uint8))).mean(1))
 
 
 def _bends(segments: Segments, pixels: NDArray[np.uint8]) -> NDArray[np.float64]:

@@ -1,6 +1,6 @@
 """Strokes: what a quick hand would draw of a picture, and what a hand has drawn on paper."""
 
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import cv2
 import numpy as np
@@ -35,7 +35,7 @@ class Scribble(Annotator):
 
     meaning: ClassVar[Meaning] = WHITE_ON_BLACK
 
-    method: Literal["pen", "xdog"] = knob("pen", help="strokes as of a person, or XDoG", choices=("pen", "xdog"))
+    method: str = knob("pen", help="strokes as of a person, or XDoG", choices=("pen", "xdog"))
     detail: float = knob(0.5, 0, 1, "pen: 0 draws the main outlines only, 1 much of what is inside", usual=(0.2, 0.8))
     thickness: float = knob(4.0, 1, 16, "pen: pixels, where the shorter side has 512", usual=(2.0, 7.0))
     variation: float = knob(0.25, 0, 1, "pen: how much thickness differs between strokes", usual=(0.0, 0.5))
@@ -91,15 +91,15 @@ class Sketch(Annotator):
     """The strokes of a drawing by hand: a photograph of paper or board, a scan, a screenshot, whatever its colours.
 
     The paper is what a wide median leaves, or a closing where that is darker; ink is what differs from it in the
-    channel where it differs most, towards dark or towards light, whichever is more. It is cut by hysteresis at shares of
-    the ink's own strength, so shadows, folds and grain of the paper are left behind; specks are dropped.
+    channel where it differs most, towards dark or towards light, whichever is more. It is cut by hysteresis at shares
+    of its own strength, so shadows, folds and grain of the paper are left behind; specks are dropped.
 
     Turns what somebody has drawn into a map for scribble ControlNets; `width` makes pencil and marker alike.
     """
 
     meaning: ClassVar[Meaning] = WHITE_ON_BLACK
 
-    ink: Literal["auto", "dark", "light"] = knob(
+    ink: str = knob(
         "auto",
         help="darker or lighter than the paper; auto: whichever there is more of",
         choices=("auto", "dark", "light"),
