@@ -177,7 +177,7 @@ def test_the_figures_of_obedience_are_those_of_the_report(page: str) -> None:
 
 def test_the_figures_are_those_of_the_weights_that_ship() -> None:
     from underdraw.generation import base_folder
-    from underdraw.generation.recipe import fingerprint
+    from underdraw.generation.provenance import fingerprint
 
     report = json.loads((HOUSE / "docs" / "report.json").read_text())
     assert report["base_hash"] == fingerprint(base_folder("embedded"))

@@ -7,13 +7,14 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from PIL import Image
 
 from underdraw import images
-from underdraw.generation import read_drawing
+from underdraw.generation import Studio, read_drawing, write_drawing
 
 from .conftest import Underdraw
 
@@ -108,6 +109,172 @@ def test_half_precision(underdraw: Underdraw, base: Path, photo: Path, dtype: st
     assert read_drawing("half.png").dtype == dtype
     assert underdraw("generate", "--from", "half.png", "-o", "again.png", "--base", base).code == 0
     assert Path("again.png").read_bytes() == Path("half.png").read_bytes()
+
+
+def sizes(folder: Path) -> dict[str, tuple[int, int]]:
+    found = {}
+    for path in sorted([*folder.glob("*.png"), *folder.glob("*.webp")]):
+        with Image.open(path) as picture:
+            found[path.name] = picture.size
+    return found
+
+
+def test_a_picture_to_start_from(underdraw: Underdraw, base: Path, photo: Path) -> None:
+    """A large one is drawn at the size of the base, and that is told; little strength keeps more of it."""
+    shared = ("--image", photo, "--base", base, "--steps", 5, "--seed", 1, "-o", "a.png", "--device", "cpu")
+    done = underdraw("generate", "x", *shared, "--strength", 0.3)
+    assert done.code == 0 and done.err == "underdraw: the picture of 60x40 is drawn at 40x24; --size says otherwise\n"
+    given, little = read_drawing("a.png").given, images.read("a.png")
+    assert given is not None and (given.strength, given.source) == (0.3, "photo.png")
+    assert underdraw("generate", "x", *shared, "--size", "40x24").err == ""
+    assert read_drawing("a.png").given == given.model_copy(update={"strength": 0.75})
+    assert not torch.equal(images.read("a.png"), little)
+
+
+def test_inpainting_leaves_the_rest(underdraw: Underdraw, base: Path, tmp_path: Path) -> None:
+    picture = torch.rand(3, 32, 48)
+    mask = torch.zeros(1, 32, 48)
+    mask[:, 8:24, 8:30] = 1
+    images.write(picture, "p.png")
+    images.write(mask, "m.png")
+    shared = ("--image", "p.png", "--inpaint", "m.png", "--control", "canny=p.png", "--base", base, *QUICK)
+    assert underdraw("generate", "x", *shared, "-o", "a.webp").code == 0
+    outside = (mask == 0).expand(3, -1, -1)
+    assert torch.equal(images.read("a.webp")[0][outside], images.read("p.png")[0][outside])
+    assert not torch.equal(images.read("a.webp")[0][~outside], images.read("p.png")[0][~outside])
+
+
+def test_beyond_the_edges(underdraw: Underdraw, base: Path) -> None:
+    images.write(torch.rand(3, 32, 32), "p.png")
+    done = underdraw(
+        "generate", "x", "--image", "p.png", "--outpaint", "0,0,16,8", "--base", base, *QUICK, "-o", "a.png"
+    )
+    assert done.code == 0
+    assert torch.equal(images.read("a.png")[..., :32, :32], images.read("p.png"))
+    assert sizes(Path())["a.png"] == (48, 40)
+
+
+def test_a_second_pass_and_windows(underdraw: Underdraw, base: Path, photo: Path) -> None:
+    options = ("--hires", 2, "--hires-strength", 0.5, "--hires-steps", 4, "--tile", "auto", "--seed", 1)
+    control = f"canny={photo},preset=guess mode"
+    assert underdraw("generate", "x", "--control", control, *options, "--base", base, *QUICK, "-o", "a.png").code == 0
+    assert sizes(Path())["a.png"] == (80, 48)
+    drawing = read_drawing("a.png")
+    assert drawing.tiling is not None and (drawing.tiling.width, drawing.tiling.height) == (32, 32)
+    again = underdraw("generate", "--from", "a.png", "--base", base, "-o", "b.png")
+    assert again.code == 0 and Path("a.png").read_bytes() == Path("b.png").read_bytes()
+
+
+def test_settings_in_other_tools_words(underdraw: Underdraw, base: Path) -> None:
+    options = ("--sampler", "dpmpp_2m_sde_karras", "--cfg", 3, "--variation", "7:0.25", "--interval", "0.2:0.8")
+    done = underdraw("generate", "x", *options, "--rescale", 0.7, "--base", base, *QUICK, "-o", "a.png")
+    assert done.code == 0
+    drawing = read_drawing("a.png")
+    assert (drawing.scheduler, drawing.guidance, drawing.rescale) == ("dpm++ 2m sde karras", 3, 0.7)
+    assert drawing.variation is not None and (drawing.variation.seed, drawing.variation.strength) == (7, 0.25)
+    assert drawing.interval == (0.2, 0.8)
+    assert underdraw("generate", "x", "--preset", "lcm", "--base", base, "-o", "b.png").code == 0
+    assert (read_drawing("b.png").scheduler, read_drawing("b.png").steps) == ("lcm", 6)
+
+
+def test_a_grid(underdraw: Underdraw, base: Path, photo: Path) -> None:
+    """The sheet, and each picture with its recipe."""
+    axes = ("--grid", "weight=0,1,2", "--grid", "prompt=a cat,a fish")
+    done = underdraw("generate", "--control", f"canny={photo}", *axes, "--base", base, *QUICK, "-o", "g.png", "--json")
+    assert done.code == 0
+    facts = [json.loads(line) for line in done.out.splitlines()]
+    assert [fact["file"] for fact in facts] == [*(f"g-000{number}.png" for number in range(1, 7)), "g.png"]
+    assert [fact["prompt"] for fact in facts[:-1]] == ["a cat"] * 3 + ["a fish"] * 3
+    assert sizes(Path())["g.png"][0] > 3 * 96 and read_drawing("g-0006.png").controls[0].weight == 2
+
+
+def test_a_preview_is_kept(underdraw: Underdraw, base: Path) -> None:
+    done = underdraw("generate", "x", "--count", 2, "--preview", "now.png", "--base", base, *QUICK, "-o", "a.png")
+    assert done.code == 0 and sizes(Path())["now.png"] == (64, 32)
+
+
+def test_verify(underdraw: Underdraw, base: Path, photo: Path) -> None:
+    """Bit-exact, or altered and exit code 1."""
+    control = f"canny={photo}"
+    assert (
+        underdraw("generate", "x", "--control", control, "--count", 2, "--base", base, *QUICK, "-o", "a.png").code == 0
+    )
+    done = underdraw("verify", "a-0001.png", "a-0002.png", "--base", base)
+    assert done.code == 0 and done.out.count("bit-exact") == 2
+    picture = images.read("a-0001.png")[0]
+    picture[:, :5] = 1
+    write_drawing(picture, read_drawing("a-0001.png"), Path("b.png"))
+    done = underdraw("verify", "b.png", "--base", base, "--json")
+    assert done.code == 1 and json.loads(done.out)["finding"] == "altered"
+    refused = underdraw("verify", "photo.png", "--base", base)
+    assert refused.code == 2 and "carries no underdraw recipe" in refused.err
+
+
+def test_interrupted_it_writes_what_there_is(underdraw: Underdraw, base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whole files, a recipe that says so, exit code 130."""
+    frames, seen = Studio.frames, []
+
+    def until(self: Studio, drawings: Any) -> Any:
+        for frame in frames(self, drawings):
+            seen.append(frame)
+            if len(seen) == 7:
+                raise KeyboardInterrupt
+            yield frame
+
+    monkeypatch.setattr(Studio, "frames", until)
+    done = underdraw("generate", "x", "--count", 20, "--steps", 5, "--base", base, "-o", "a.png", "--device", "cpu")
+    assert done.code == 130 and "stopped after 1 steps" in done.err
+    assert len(sizes(Path())) == 20
+    stopped = [read_drawing(f"a-{number:04d}.png").stopped for number in range(1, 21)]
+    assert stopped == [0] * 16 + [1] * 4
+    monkeypatch.setattr(Studio, "frames", frames)
+    assert underdraw("verify", "a-0018.png", "--base", base).out.count("bit-exact") == 1
+
+
+def test_short_of_memory(underdraw: Underdraw, base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fewer at once, told in a line; one that does not fit is one line and exit code 2."""
+    frames = Studio.frames
+
+    def tight(self: Studio, drawings: Any) -> Any:
+        if len(drawings) > 2:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+        return frames(self, drawings)
+
+    monkeypatch.setattr(Studio, "frames", tight)
+    done = underdraw("generate", "x", "--count", 4, "--base", base, *QUICK, "-o", "a.png")
+    assert done.code == 0 and len(sizes(Path())) == 4
+    assert done.err == "underdraw: 4 pictures at once are too many for the memory; trying fewer\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--strength", 0.5), "--strength says what is done with a picture"),
+        (("--inpaint", "photo.png"), "give --image PICTURE"),
+        (("--image", "photo.png", "--strength", 0), "strength"),
+        (("--image", "photo.png", "--strength", 0.1), "leaves none to draw"),
+        (("--image", "gone.png"), "cannot read gone.png"),
+        (("--image", "photo.png", "--outpaint", "1,2"), "'1,2' is not L,T,R,B"),
+        (("--image", "photo.png", "--outpaint", "-8"), "outpaint (-8, -8, -8, -8) makes no sense"),
+        (("--variation", "7"), "is not SEED:STRENGTH"),
+        (("--interval", "0.9:0.1"), "ends before it starts"),
+        (("--hires", 0.5), "hires.scale"),
+        (("--hires", 8, "--size", "4096x4096"), "too large"),
+        (("--hires-upscaler", "magic", "--hires", 2), "hires.how"),
+        (("--tile", "12"), "size '12'"),
+        (("--preset", "fast"), "unknown preset 'fast'"),
+        (("--grid", "wieght=1"), "did you mean 'weight'"),
+        (("--grid", "weight=1", "--from", "photo.png"), "leave one of them out"),
+        (("-o", "out.gif"), "must end with .png or .webp"),
+        (("--control", "canny=photo.png,mask=gone.png"), "cannot read gone.png"),
+        (("--control", "canny=photo.png,curve=1:2"), "has 2 numbers"),
+    ],
+)
+def test_bad_wishes(underdraw: Underdraw, base: Path, photo: Path, arguments: tuple[object, ...], words: str) -> None:
+    before = {path.name for path in Path().iterdir()}
+    done = underdraw("generate", "x", *arguments, "--base", base, *QUICK)
+    assert done.code == 2 and words in done.err.splitlines()[-1] and done.out == ""
+    assert {path.name for path in Path().iterdir()} == before
 
 
 def everything(terminal: int) -> str:

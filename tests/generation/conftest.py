@@ -9,10 +9,13 @@ from diffusers import AutoencoderKL, ControlNetModel, DDIMScheduler, StableDiffu
 from tokenizers import pre_tokenizers
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from underdraw.generation import Studio
+from underdraw.generation import SCHEDULERS, Studio
 
 WORDS = 16
 """Tokens a prompt."""
+SPACINGS = ("karras", "exponential", "beta", "trailing")
+SAMPLERS = [name for name in SCHEDULERS.names() if not name.endswith(SPACINGS)]
+"""Each sampler once, as it spaces its steps by itself."""
 
 
 LETTERS = sorted(pre_tokenizers.ByteLevel.alphabet())
@@ -26,6 +29,16 @@ TINY_TEXT: dict[str, Any] = {
     "max_position_embeddings": WORDS,
     "bos_token_id": len(VOCABULARY) - 2,
     "eos_token_id": len(VOCABULARY) - 1,
+}
+TINY_UNET: dict[str, Any] = {
+    "sample_size": 8,
+    "block_out_channels": [16, 32],
+    "layers_per_block": 1,
+    "norm_num_groups": 8,
+    "attention_head_dim": 4,
+    "cross_attention_dim": 16,
+    "down_block_types": ["DownBlock2D", "CrossAttnDownBlock2D"],
+    "up_block_types": ["CrossAttnUpBlock2D", "UpBlock2D"],
 }
 
 
@@ -58,16 +71,7 @@ def tiny_scheduler() -> Any:
 def tiny_base(folder: Path) -> Path:
     """A base for 32×32 pictures (factor 4, two U-Net levels), with controlnet-canny and controlnet-depth."""
     torch.manual_seed(0)
-    unet = UNet2DConditionModel(
-        sample_size=8,
-        block_out_channels=[16, 32],
-        layers_per_block=1,
-        norm_num_groups=8,
-        attention_head_dim=4,
-        cross_attention_dim=16,
-        down_block_types=["DownBlock2D", "CrossAttnDownBlock2D"],
-        up_block_types=["CrossAttnUpBlock2D", "UpBlock2D"],
-    )
+    unet = UNet2DConditionModel(**TINY_UNET)
     text = CLIPTextModel(CLIPTextConfig(**TINY_TEXT))
     parts = (tiny_vae(), text, tiny_tokenizer(), unet, tiny_scheduler(), None, None)
     StableDiffusionPipeline(*parts, requires_safety_checker=False).save_pretrained(folder)

@@ -87,6 +87,68 @@ def test_pooled_conditions_stay_with_their_own_net(models: Any, tmp_path: Path) 
     assert [bool(signal.std((2, 3)).max() < 1e-5) for signal in signals] == [True, False]
 
 
+def test_a_net_that_was_trained_on_bgr_takes_rgb(models: Any, tmp_path: Path) -> None:
+    """The first convolution turns round; diffusers turns every map round instead."""
+    unet = models.unet("sd15")
+    theirs = ControlNetModel.from_unet(unet, controlnet_conditioning_channel_order="bgr")
+    models.awaken(theirs)
+    theirs.save_pretrained(tmp_path)
+    net, condition, (sample, timestep, text) = (
+        load_control(tmp_path, unet),
+        models.condition("sd15"),
+        models.inputs(unet),
+    )
+    with torch.no_grad():
+        down, middle = theirs(sample, timestep, text.states, condition, return_dict=False)
+        signals = list(net.branch(net.embed(condition), sample, timestep, text).values())
+    for ours, each in zip(signals, [*down, middle], strict=True):
+        torch.testing.assert_close(ours, each)
+    save_control(net, tmp_path / "again")
+    assert ControlNetModel.from_pretrained(tmp_path / "again").config.controlnet_conditioning_channel_order == "rgb"
+
+
+def test_a_control_sees_the_sample_alone(models: Any, tmp_path: Path) -> None:
+    """On an inpainting base (9 channels in) a control of the usual base (4 channels) works, as in diffusers."""
+    save_control(some_net(models, models.unet("sd15")), tmp_path / "net")
+    inpainting = type(models.unet("sd15"))(**models.config("sd15") | {"in_channels": 9}).eval()
+    net, (sample, timestep, text) = load_control(tmp_path / "net", inpainting), models.inputs(inpainting)
+    with torch.no_grad():
+        steered = predict(inpainting, sample, timestep, text, [Control(net, models.condition("sd15"))])
+        assert steered.shape == (2, 4, 16, 8)
+        assert not torch.equal(steered, predict(inpainting, sample, timestep, text))
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        {"transformer_layers_per_block": [0, 0, 1]},
+        {"down_block_types": ["DownBlock2D"] * 3, "mid_block_type": "UNetMidBlock2D"},
+    ],
+    ids=["mid", "small"],
+)
+def test_a_net_with_a_smaller_encoder_than_its_base(models: Any, table: dict[str, Any], tmp_path: Path) -> None:
+    """SDXL's mid and small ControlNets have the base's widths and fewer transformers, or none."""
+    unet = models.unet("sdxl")
+    theirs = ControlNetModel.from_config(dict(ControlNetModel.from_unet(unet).config) | table)
+    models.awaken(theirs)
+    theirs.save_pretrained(tmp_path / "theirs")
+    net, condition, (sample, timestep, text) = (
+        load_control(tmp_path / "theirs", unet),
+        models.condition("sdxl"),
+        models.inputs(unet),
+    )
+    assert_same(net.branch, theirs)
+    with torch.no_grad():
+        down, middle = theirs(
+            sample, timestep, text.states, condition, added_cond_kwargs=models.added(text), return_dict=False
+        )
+        signals = list(net.branch(net.embed(condition), sample, timestep, text).values())
+    for ours, each in zip(signals, [*down, middle], strict=True):
+        torch.testing.assert_close(ours, each)
+    save_control(net, tmp_path / "again")
+    assert_same(ControlNetModel.from_pretrained(tmp_path / "again"), theirs)
+
+
 def test_a_control_of_the_middle_is_the_same_for_diffusers(models: Any, tmp_path: Path) -> None:
     unet = models.unet("sd15")
     net = some_net(models, unet, {"branch": {"sites": "middle"}})
@@ -189,7 +251,7 @@ def test_keys_are_counted_and_named(saved: Any) -> None:
     ("values", "message"),
     [
         ({"_class_name": "T2IAdapter"}, "T2IAdapter"),
-        ({"controlnet_conditioning_channel_order": "bgr"}, "BGR"),
+        ({"controlnet_conditioning_channel_order": "gbr"}, "channels 'gbr'"),
         ({"cross_attention_dim": 1024}, "cross_attention_dim = 1024, and this base has 48"),
         ({"attention_head_dim": [5, 10, 20, 20]}, "attention_head_dim"),
     ],

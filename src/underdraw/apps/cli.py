@@ -10,7 +10,7 @@ import typer
 from typer.exceptions import TyperException
 
 import underdraw
-from underdraw.apps import learning, maps, measuring, pictures, tour, worlds
+from underdraw.apps import datasets, files, learning, maps, measuring, pictures, tour, worlds
 from underdraw.apps.terminal import hush, say
 from underdraw.errors import UnderdrawError
 
@@ -24,7 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Draw the structure of a picture and let a diffusion model paint it.",
 )
-for family in (pictures, maps, worlds, learning, measuring, tour):
+for family in (pictures, maps, worlds, datasets, learning, measuring, files, tour):
     for command in family.COMMANDS:
         app.command()(command)
 

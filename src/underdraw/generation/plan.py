@@ -1,103 +1,171 @@
-"""From what a person asks for to batches of drawings."""
+"""From what a person asks for to recipes, and to batches of them."""
 
 import secrets
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
 
 from underdraw.config import parse
 from underdraw.errors import ConfigError, InputError
+from underdraw.generation.company import Batch, assemble
 from underdraw.generation.controls import ControlRequest, extent, read_source
-from underdraw.generation.recipe import LAST_SEED, Drawing, Guide, unpack_map
-from underdraw.generation.sizes import check_size, fitting_size, native_size, nearest_size, unit
-from underdraw.generation.studio import Studio, together
+from underdraw.generation.provenance import pack, unpack_map
+from underdraw.generation.recipe import LAST_SEED, Drawing, Given, Guide
+from underdraw.generation.sizes import enlarged, fitting_size, native_size, reduced, rounded
+from underdraw.generation.sources import PictureRequest, each, fitted, name_of
+from underdraw.generation.tasks import sees_pictures
+from underdraw.generation.wish import Wish
 
-__all__ = ["MOST", "Batch", "Wish", "plan", "redrawn", "stranger"]
+if TYPE_CHECKING:
+    from underdraw.generation.studio import Studio
 
-MOST = 10_000
-"""Pictures at most in one run."""
+__all__ = ["plan", "plan_each", "redrawn", "seeds_for", "stranger"]
 
-
-@dataclass(frozen=True)
-class Wish:
-    """What a person asks for. None, or nothing, is what was not said.
-
-    prompts: `count` pictures of each; size: (width, height) in pixels; settings: further fields of `Drawing` (negative,
-    seed, steps, guidance, scheduler). Raises ConfigError for values that no base could draw.
-    """
-
-    prompts: tuple[str, ...] | None = None
-    controls: tuple[ControlRequest, ...] | None = None
-    size: tuple[int, int] | None = None
-    count: int = 1
-    settings: dict[str, Any] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.count <= MOST or self.count * len(self.prompts or "1") > MOST:
-            raise ConfigError(f"count = {self.count} makes no sense; from 1 to {MOST:,} pictures are drawn in one run")
-        anywhere = {"prompt": "", "width": 64, "height": 64, "base": "", "base_hash": ""}
-        parse(Drawing, anywhere | self.settings, "the drawing")
-
-    @property
-    def nothing(self) -> bool:
-        """Whether nothing at all was said."""
-        return self == Wish()
+LARGE = 2.25
+"""A picture of more than this many times the pixels that a base was trained at is drawn smaller, unless asked for."""
+KEPT = (
+    *("negative", "seed", "steps", "guidance", "scheduler"),
+    *("given", "variation", "hires", "tiling", "interval", "rescale", "parallel"),
+)
+"""What of an old recipe stays where nothing else is said."""
+Tell = Callable[[str], None]
+Size = tuple[int, int]
 
 
-@dataclass(frozen=True)
-class Batch:
-    """Pictures drawn together: `first` is the first of them, `kept` says which of them were asked for."""
-
-    first: Drawing
-    kept: tuple[int, ...]
-
-    def drawings(self) -> Iterator[tuple[int, Drawing]]:
-        """The place in the batch and the recipe of each picture that was asked for."""
-        for place in self.kept:
-            yield place, self.first.model_copy(update={"seed": self.first.seed + place, "index": place})
+def _to_nobody(line: str) -> None:
+    """Where nobody listens."""
 
 
-def plan(studio: Studio, wish: Wish, tell: Callable[[str], None] = lambda line: None) -> Iterator[Batch]:
-    """The batches that a wish comes to; `tell` hears of a size that had to be rounded.
+def plan(studio: "Studio", wish: Wish, tell: Tell = _to_nobody) -> Iterator[Batch]:
+    """The batches that a wish comes to, those of each prompt by themselves; `tell` hears of a size that was rounded.
 
     Raises InputError or ConfigError for what makes no sense.
     """
-    if not wish.controls and not any(prompt.strip() for prompt in wish.prompts or ()) and studio.backbone.text_encoders:
-        raise InputError("there is neither a prompt nor a control; say what to draw, or give --control KIND=PATH")
-    sources = [(request, read_source(request)) for request in wish.controls or ()]
-    if wish.size:
-        size = _rounded(studio, wish.size, tell)
-    elif sources:
-        size = fitting_size(studio.backbone, extent(*sources[0]))
-    else:
-        size = native_size(studio.backbone)
-    guides = tuple(studio.guide(request, size, source) for request, source in sources)
+    desk = Desk(studio, wish, tell)
     for prompt in wish.prompts or ("",):
-        yield from _batches(_drawing(studio, prompt, size, guides, wish.settings), wish.count)
+        seeds = _seeds(wish.settings.get("seed"), wish.count)
+        yield from assemble(desk.drawings([prompt] * wish.count, seeds))
 
 
-def redrawn(
-    studio: Studio, old: Drawing, wish: Wish, name: str, tell: Callable[[str], None] = lambda line: None
-) -> Iterator[Batch]:
+def plan_each(
+    studio: "Studio",
+    wish: Wish,
+    seeds: Sequence[int],
+    tell: Tell = _to_nobody,
+    known: dict[Any, Any] | None = None,
+) -> list[Drawing]:
+    """One drawing a seed; prompts, pictures and what controls hear may be lists, with one for each.
+
+    known: what other wishes have read and annotated already, which is added to. Raises as `plan`.
+    """
+    desk = Desk(studio, wish, tell, known)
+    return desk.drawings(each(list(wish.prompts or ("",)), len(seeds), "prompts"), seeds)
+
+
+def seeds_for(seeds: int | Iterable[int] | None, count: int) -> list[int]:
+    """The seeds that were given, or as many random ones as there are prompts (one seed serves several prompts)."""
+    if seeds is None:
+        return [secrets.randbelow(2**31) for _ in range(count)]
+    return [seeds] * count if isinstance(seeds, int) else list(seeds)
+
+
+class Desk:
+    """What the drawings of a wish share: their size, and maps and pictures, each made once."""
+
+    def __init__(
+        self, studio: "Studio", wish: Wish, tell: Tell = _to_nobody, known: dict[Any, Any] | None = None
+    ) -> None:
+        spoken = any(prompt.strip() for prompt in wish.prompts or ())
+        if not (spoken or wish.controls or wish.picture) and studio.backbone.text_encoders:
+            raise InputError("there is neither a prompt nor a control; say what to draw, or give --control KIND=PATH")
+        self.studio, self.wish, self.tell = studio, wish, tell
+        self._known: dict[Any, Any] = {} if known is None else known
+        self._size: Size | None = None
+
+    def drawings(self, prompts: Sequence[str], seeds: Sequence[int]) -> list[Drawing]:
+        """The recipes of as many pictures as there are seeds. Raises as `plan`."""
+        count = len(seeds)
+        asked = [request.items(count) for request in self.wish.heard]
+        pictures = self.wish.picture.items(count) if self.wish.picture else [None] * count
+        size = self._size = self._size or self._fitting([row[0] for row in asked], pictures[0])
+        made = []
+        for place, (prompt, seed, picture) in enumerate(zip(prompts, seeds, pictures, strict=True)):
+            guides = tuple(self._guide(row[place], size) for row in asked)
+            told = self.wish.laid | {"seed": seed, "given": self._given(picture, size)}
+            made.append(_drawing(self.studio, prompt, size, guides, told))
+        return made
+
+    def _once(self, make: Callable[[], Any], *key: Any) -> Any:
+        """What `make` makes, once for a key; the key is kept too, so that no other object takes its place."""
+        name = tuple(part if isinstance(part, str | Path | bool | None) else id(part) for part in key)
+        if name not in self._known:
+            self._known[name] = (make(), key)
+        return self._known[name][0]
+
+    def _source(self, request: ControlRequest) -> Any:
+        return self._once(lambda: read_source(request), request.kind, request.is_map, request.picture)
+
+    def _guide(self, request: ControlRequest, size: Size) -> Guide:
+        key = ("guide", request.kind, request.is_map, request.picture, request.mask, *map(str, size))
+        made: Guide = self._once(lambda: self.studio.guide(request, size, self._source(request)), *key)
+        return made.model_copy(update=request.told)
+
+    def _picture(self, request: PictureRequest) -> tuple[Tensor, Tensor | None]:
+        read: tuple[Tensor, Tensor | None] = self._once(
+            request.tensors, "picture", request.picture, request.mask, str(request.expand)
+        )
+        return read
+
+    def _given(self, request: PictureRequest | None, size: Size) -> Given | None:
+        if request is None:
+            return None
+        key = ("given", request.picture, request.mask, str(request.strength), *map(str, size))
+        made: Given = self._once(lambda: make_given(self.studio, request, self._picture(request), size), *key)
+        return made
+
+    def _fitting(self, requests: Sequence[ControlRequest], picture: PictureRequest | None) -> Size:
+        """The size of the pictures: what is asked for, or what fits the picture or the first control."""
+        backbone, native = self.studio.backbone, native_size(self.studio.backbone)
+        like = None if picture is None else self._picture(picture)[0].shape[:-3:-1]
+        if self.wish.size:
+            size = rounded(backbone, self.wish.size, self.tell)
+        elif like is not None and like[0] * like[1] <= LARGE * native[0] * native[1]:
+            size = rounded(backbone, (like[0], like[1]), self.tell)
+        elif like is not None:
+            size = fitting_size(backbone, (like[0], like[1]))
+            self.tell(f"the picture of {like[0]}x{like[1]} is drawn at {size[0]}x{size[1]}; --size says otherwise")
+        else:
+            size = fitting_size(backbone, extent(requests[0], self._source(requests[0]))) if requests else native
+        return enlarged(backbone, size, _scale(self.wish.laid))
+
+
+def redrawn(studio: "Studio", old: Drawing, wish: Wish, name: str, tell: Tell = _to_nobody) -> Iterator[Batch]:
     """What the recipe `old` of the file `name` comes to with a wish laid over it; the very same without one.
 
     `tell` and errors as in `plan`.
     """
     if wish.nothing:
         guides = tuple(guide.model_copy(update={"net_hash": studio.net_hash(guide.kind)}) for guide in old.controls)
-        yield Batch(_moved(old, 0).model_copy(update=_here(studio) | {"controls": guides}), (old.index,))
+        here = old.model_copy(update=_here(studio) | {"controls": guides})
+        yield Batch(here.company, (old.index,))
         return
-    size = _rounded(studio, wish.size or old.size, tell)
+    settings = {name: getattr(old, name) for name in KEPT} | wish.laid
+    first = wish.size or reduced(studio.backbone, old.size, 1.0 if old.hires is None else old.hires.scale)
+    size = enlarged(studio.backbone, rounded(studio.backbone, first, tell), _scale(settings))
     if wish.controls is None:
         guides = tuple(_resized(studio, guide, size, name) for guide in old.controls)
     else:
-        guides = tuple(studio.guide(request, size) for request in wish.controls)
-    kept = old.model_dump(include={"negative", "seed", "steps", "guidance", "scheduler"})
+        guides = tuple(studio.guide(request, size) for request in wish.heard)
+    if wish.picture is not None:
+        settings["given"] = make_given(studio, wish.picture, wish.picture.tensors(), size)
     for prompt in wish.prompts or (old.prompt,):
-        yield from _batches(_drawing(studio, prompt, size, guides, kept | wish.settings), wish.count)
+        seeds = _seeds(settings["seed"], wish.count)
+        yield from assemble(_drawing(studio, prompt, size, guides, settings | {"seed": seed}) for seed in seeds)
 
 
-def stranger(studio: Studio, old: Drawing) -> str | None:
+def stranger(studio: "Studio", old: Drawing) -> str | None:
     """Which weights of a recipe are not the ones here, in words; None where all are the same."""
     if studio.hash != old.base_hash:
         return f"base {old.base!r} with other weights (hash {old.base_hash}, here {studio.hash})"
@@ -107,45 +175,47 @@ def stranger(studio: Studio, old: Drawing) -> str | None:
     return None
 
 
-def _rounded(studio: Studio, wanted: tuple[int, int], tell: Callable[[str], None]) -> tuple[int, int]:
-    """The size asked for in multiples of the base's unit. Raises InputError for one that is too large."""
-    size = nearest_size(studio.backbone, wanted)
-    check_size(studio.backbone, size)
-    if size != wanted:
-        tell(f"size {wanted[0]}x{wanted[1]} becomes {size[0]}x{size[1]}: multiples of {unit(studio.backbone)}")
-    return size
+def make_given(studio: "Studio", request: PictureRequest, read: tuple[Tensor, Tensor | None], size: Size) -> Given:
+    """The picture that a drawing of `size` starts from, as its recipe carries it. Raises ConfigError."""
+    picture, mask = read
+    usual = 1.0 if mask is not None or sees_pictures(studio.backbone) else 0.75
+    told = {
+        "picture": pack(fitted(picture, size)),
+        "source": name_of(request.picture),
+        "strength": usual if request.strength is None else request.strength,
+        "mask": "" if mask is None else pack(fitted(mask, size)),
+        "softness": request.softness,
+        "guidance": request.guidance,
+    }
+    return parse(Given, told, "the picture")
 
 
-def _drawing(
-    studio: Studio, prompt: str, size: tuple[int, int], guides: tuple[Guide, ...], settings: dict[str, Any]
-) -> Drawing:
+def _scale(settings: dict[str, Any]) -> float:
+    """How much larger the second pass is than the first."""
+    hires = settings.get("hires")
+    return 1.0 if hires is None else float(hires["scale"] if isinstance(hires, dict) else hires.scale)
+
+
+def _seeds(seed: int | None, count: int) -> list[int]:
+    """`count` consecutive seeds, from a random one if none is said."""
+    first = secrets.randbelow(2**31) if seed is None else seed
+    if first + count > LAST_SEED:
+        raise ConfigError(f"seed = {first} leaves no room for {count} pictures; give one below {LAST_SEED - count}")
+    return list(range(first, first + count))
+
+
+def _drawing(studio: "Studio", prompt: str, size: Size, guides: tuple[Guide, ...], settings: dict[str, Any]) -> Drawing:
     told = {"prompt": prompt, "width": size[0], "height": size[1], "controls": guides}
-    return parse(Drawing, {"seed": secrets.randbelow(2**31)} | _here(studio) | told | settings, "the drawing")
+    return parse(Drawing, _here(studio) | told | settings, "the drawing")
 
 
-def _here(studio: Studio) -> dict[str, str]:
+def _here(studio: "Studio") -> dict[str, str]:
     """What of a recipe the opened base decides."""
     dtype = str(studio.backbone.dtype).removeprefix("torch.")
     return {"base": studio.name, "base_hash": studio.hash, "device": studio.backbone.device.type, "dtype": dtype}
 
 
-def _batches(drawing: Drawing, count: int) -> Iterator[Batch]:
-    """`count` pictures with consecutive seeds, as many at once as is good."""
-    if drawing.seed + count > LAST_SEED:
-        raise ConfigError(
-            f"seed = {drawing.seed} leaves no room for {count} pictures; give one below {LAST_SEED - count}"
-        )
-    at_once = together(drawing.size, count)
-    for done in range(0, count, at_once):
-        many = min(at_once, count - done)
-        yield Batch(drawing.model_copy(update={"seed": drawing.seed + done, "batch": many}), tuple(range(many)))
-
-
-def _moved(drawing: Drawing, index: int) -> Drawing:
-    """The recipe of another picture of the same batch."""
-    return drawing.model_copy(update={"seed": drawing.seed - drawing.index + index, "index": index})
-
-
-def _resized(studio: Studio, guide: Guide, size: tuple[int, int], name: str) -> Guide:
-    request = ControlRequest(guide.kind, guide.source, guide.weight, guide.start, guide.end, is_map=True)
-    return studio.guide(request, size, unpack_map(guide, name)).model_copy(update={"is_map": guide.is_map})
+def _resized(studio: "Studio", guide: Guide, size: Size, name: str) -> Guide:
+    request = ControlRequest(guide.kind, guide.source, is_map=True)
+    made = studio.guide(request, size, unpack_map(guide, name))
+    return guide.model_copy(update={"map": made.map, "net_hash": made.net_hash})

@@ -1,47 +1,50 @@
-"""A drawing's whole recipe, and how a PNG carries it: maps and all, so that it can be drawn again years later.
+"""A drawing's whole recipe: all that says how a picture was drawn, as one value that can be written and read."""
 
-Two text chunks: `underdraw`, the recipe as JSON, and `parameters`, the lines that A1111's tools read.
-"""
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-import base64
-import hashlib
-from collections.abc import Iterable
-from pathlib import Path
-from typing import Annotated, Self
-
-from pydantic import Field, ValidationError, field_validator, model_validator
-from torch import Tensor
+from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 
 import underdraw
-from underdraw import images
 from underdraw.config import Config
-from underdraw.errors import InputError
-from underdraw.generation.schedulers import SCHEDULERS
+from underdraw.generation.presets import CURVES, PRESETS
+from underdraw.generation.schedulers import SCHEDULERS, find_scheduler
 from underdraw.generation.sizes import LARGEST
+from underdraw.generation.tiles import Tiles
 
-__all__ = [
-    "CHUNK",
-    "LAST_SEED",
-    "Drawing",
-    "Guide",
-    "fingerprint",
-    "pack_map",
-    "read_drawing",
-    "unpack_map",
-    "write_drawing",
-]
+__all__ = ["LAST_SEED", "Drawing", "Given", "Guide", "Hires", "Tiling", "Variation"]
 
-CHUNK = "underdraw"
-"""The PNG text chunk that holds the recipe."""
 LAST_SEED = 2**63
 """Seeds are below it."""
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
+Strength = Annotated[float, Field(gt=0, le=1)]
 Side = Annotated[int, Field(ge=1, le=LARGEST)]
+Seed = Annotated[int, Field(ge=0, lt=LAST_SEED)]
+Picture = str
+"""A PNG in base64."""
 
 
-class Guide(Config):
-    """One control of a drawing: its map itself (a PNG in base64), and the name of the file that it came from."""
+class Brief(Config):
+    """A table that leaves out what came `later` and has its usual value: old recipes keep their bytes."""
+
+    later: ClassVar[frozenset[str]] = frozenset()
+
+    @model_serializer(mode="wrap")
+    def _brief(self, whole: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        told: dict[str, Any] = whole(self)
+        fields = type(self).model_fields
+        usual = {name for name in self.later if getattr(self, name) == fields[name].default}
+        return {name: part for name, part in told.items() if name not in usual}
+
+
+class Guide(Brief):
+    """One control of a drawing: its map itself, the name of the file that it came from, and how it is heard.
+
+    curve: a name, or a factor for each place where the net speaks. side: "both", "conditional", or how loud it is on
+    the unconditional half. mask: where it is heard.
+    """
+
+    later = frozenset({"curve", "side", "times", "scale", "mask"})
 
     kind: str
     weight: float = 1.0
@@ -50,19 +53,93 @@ class Guide(Config):
     source: str = ""
     is_map: bool = False
     net_hash: str = ""
-    map: str
+    map: Picture
+    curve: str | tuple[float, ...] = "flat"
+    side: Literal["both", "conditional"] | float = "both"
+    times: tuple[float, ...] = ()
+    scale: float = 1.0
+    mask: Picture = ""
+
+    @field_validator("curve")
+    @classmethod
+    def _known(cls, curve: str | tuple[float, ...]) -> str | tuple[float, ...]:
+        if isinstance(curve, str):
+            _ = CURVES[curve]
+        return curve
+
+    @property
+    def way(self) -> tuple[object, ...]:
+        """How it is heard: what guides that are one control of a batch have in common."""
+        return (self.kind, self.net_hash, self.start, self.end, self.curve, self.side, self.times, self.scale)
+
+    @property
+    def mode(self) -> str:
+        """The preset that it is, or "custom"."""
+        known = {(PRESETS[name].curve, PRESETS[name].side): name for name in PRESETS.names()}
+        flat = not self.times and self.scale == 1 and isinstance(self.curve, str)
+        return known.get((str(self.curve), self.side), "custom") if flat else "custom"
 
 
-class Drawing(Config):
+class Given(Config):
+    """A picture that a drawing starts from, and what is done with it.
+
+    strength: how far it is taken into noise. mask: where it is drawn anew (white); the rest stays to the pixel, and
+    `softness` pixels inside it lead over. guidance: how strongly a base that sees pictures (InstructPix2Pix) keeps it.
+    """
+
+    picture: Picture
+    source: str = ""
+    strength: Strength = 1.0
+    mask: Picture = ""
+    softness: int = Field(4, ge=0, le=256)
+    guidance: float = Field(1.5, ge=0, le=100)
+
+
+class Variation(Config):
+    """Another seed, and how far the noise is turned towards that one's."""
+
+    seed: Seed
+    strength: Fraction
+
+
+class Hires(Config):
+    """A second pass: first everything at 1/scale of the size, then enlarged and taken into noise again by `strength`.
+
+    steps: of the second pass; 0 is as many as of the first. how: what is enlarged, the latents or the picture.
+    """
+
+    scale: float = Field(2.0, gt=1, le=8)
+    strength: Strength = 0.5
+    steps: int = Field(0, ge=0)
+    how: Literal["picture", "latent"] = "picture"
+
+
+class Tiling(Config):
+    """The windows in which a large picture is drawn, in pixels, and the share of a side that neighbours have both."""
+
+    width: Side
+    height: Side
+    overlap: float = Field(0.5, ge=0, le=0.9)
+
+    @property
+    def tiles(self) -> Tiles:
+        """As the sampler takes them."""
+        return Tiles(self.width, self.height, self.overlap)
+
+
+class Drawing(Brief):
     """All that says how one picture was drawn.
 
     `seed` is this picture's. It was number `index` (from 0) of `batch` pictures drawn together with consecutive seeds:
     the last bits of a float depend on what else is in a batch, so the same bytes need the same company.
+    interval, rescale, parallel: as in `Guidance`. stopped: after how many steps the drawing was broken off (0: not).
     """
+
+    later = frozenset({"given", "variation", "hires", "tiling", "interval", "rescale", "parallel", "stopped"})
 
     prompt: str
     negative: str = ""
-    seed: int = Field(0, ge=0, lt=LAST_SEED)
+    seed: Seed = 0
     index: int = Field(0, ge=0)
     batch: int = Field(1, ge=1, le=64)
     width: Side
@@ -76,17 +153,26 @@ class Drawing(Config):
     base_hash: str
     controls: tuple[Guide, ...] = ()
     version: str = underdraw.__version__
+    given: Given | None = None
+    variation: Variation | None = None
+    hires: Hires | None = None
+    tiling: Tiling | None = None
+    interval: tuple[Fraction, Fraction] = (0.0, 1.0)
+    rescale: Fraction = 0.0
+    parallel: float = Field(1.0, ge=-10, le=10)
+    stopped: int = Field(0, ge=0)
 
     @field_validator("scheduler")
     @classmethod
     def _known(cls, name: str) -> str:
-        _ = SCHEDULERS[name.lower()]
-        return name.lower()
+        return find_scheduler(name).name
 
     @model_validator(mode="after")
     def _placed(self) -> Self:
         if self.index >= self.batch or self.index > self.seed:
             raise ValueError(f"picture {self.index} with seed {self.seed} cannot be one of {self.batch}")
+        if self.interval[0] > self.interval[1]:
+            raise ValueError(f"the interval {self.interval[0]:g}..{self.interval[1]:g} ends before it starts")
         return self
 
     @property
@@ -95,83 +181,57 @@ class Drawing(Config):
         return self.width, self.height
 
     @property
-    def seeds(self) -> list[int]:
-        """The seeds of all pictures of its batch."""
-        return [self.seed - self.index + place for place in range(self.batch)]
+    def company(self) -> tuple["Drawing", ...]:
+        """The recipes of all pictures of its batch."""
+        first = self.seed - self.index
+        return tuple(self.model_copy(update={"seed": first + place, "index": place}) for place in range(self.batch))
+
+    @property
+    def way(self) -> str:
+        """What all pictures of one batch must have in common, in words that can be compared."""
+        own = {"prompt", "negative", "seed", "index", "batch", "controls", "variation", "given"}
+        told = self.model_dump(exclude=own)
+        if self.given is not None:
+            alike = {"strength", "softness", "guidance"}
+            told["given"] = self.given.model_dump(include=alike) | {"masked": bool(self.given.mask)}
+        return repr(told)
 
     def parameters(self) -> str:
-        """The recipe as A1111 writes it."""
-        nets = (
-            f'ControlNet {place}: "Module: {"none" if each.is_map else each.kind}, Model: controlnet-{each.kind}'
-            f" [{each.net_hash[:8]}], Weight: {each.weight:g}, Guidance Start: {each.start:g},"
-            f' Guidance End: {each.end:g}"'
-            for place, each in enumerate(self.controls)
-        )
-        told = [
-            f"Steps: {self.steps}",
-            f"Sampler: {SCHEDULERS[self.scheduler].label}",
-            f"CFG scale: {self.guidance:g}",
-            f"Seed: {self.seed}",
-            f"Size: {self.width}x{self.height}",
-            f"Model hash: {self.base_hash[:10]}",
-            f"Model: {self.base}",
-            *nets,
-            f"Version: underdraw {self.version}",
-        ]
+        """The recipe as A1111 writes it; the size is that of the first pass."""
+        scale = 1.0 if self.hires is None else self.hires.scale
+        told = {
+            "Steps": self.steps,
+            "Sampler": SCHEDULERS[self.scheduler].label,
+            "CFG scale": f"{self.guidance:g}",
+            "Seed": self.seed,
+            "Size": f"{round(self.width / scale)}x{round(self.height / scale)}",
+            "Model hash": self.base_hash[:10],
+            "Model": self.base,
+            **self._extras(),
+            **{f"ControlNet {place}": _net(guide) for place, guide in enumerate(self.controls)},
+            "Version": f"underdraw {self.version}",
+        }
         negative = [f"Negative prompt: {self.negative}"] if self.negative else []
-        return "\n".join([self.prompt, *negative, ", ".join(told)])
+        return "\n".join([self.prompt, *negative, ", ".join(f"{name}: {value}" for name, value in told.items())])
+
+    def _extras(self) -> dict[str, Any]:
+        """What only some pictures have, in A1111's words."""
+        told: dict[str, Any] = {"CFG Rescale": f"{self.rescale:g}"} if self.rescale else {}
+        if self.given is not None:
+            told["Denoising strength"] = f"{self.given.strength:g}"
+            told |= {"Mask blur": self.given.softness} if self.given.mask else {}
+        if self.variation is not None:
+            told["Variation seed"] = self.variation.seed
+            told["Variation seed strength"] = f"{self.variation.strength:g}"
+        if self.hires is not None:
+            told |= {"Hires upscale": f"{self.hires.scale:g}", "Hires steps": self.hires.steps}
+            told |= {"Hires upscaler": self.hires.how, "Denoising strength": f"{self.hires.strength:g}"}
+        return told
 
 
-def write_drawing(picture: Tensor, drawing: Drawing, path: Path) -> None:
-    """Write a picture 3×H×W as a PNG that carries its recipe, whole or not at all."""
-    images.write(picture, path, {CHUNK: drawing.model_dump_json(), "parameters": drawing.parameters()})
-
-
-def read_drawing(path: str | Path) -> Drawing:
-    """The recipe that a PNG carries. Raises InputError for a picture without one, or with one that cannot be read."""
-    text = images.read_text(path).get(CHUNK)
-    if text is None:
-        raise InputError(f"{path} carries no underdraw recipe; only pictures that `underdraw generate` wrote do")
-    try:
-        return Drawing.model_validate_json(text)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"])) or "JSON"
-        raise InputError(f"{path} carries a recipe that cannot be read ({place}: {first['msg'].lower()})") from error
-
-
-def pack_map(condition: Tensor) -> str:
-    """A condition map 1×C×H×W in steps of 1/255 as text, losing nothing."""
-    return base64.b64encode(images.encode_png(condition)).decode("ascii")
-
-
-def unpack_map(guide: Guide, path: str | Path) -> Tensor:
-    """The condition map 1×C×H×W that `pack_map` packed (C = 1, or 3 where its colours differ).
-
-    Raises InputError naming the picture `path` that it came with.
-    """
-    name = f"the {guide.kind} map in {path}"
-    try:
-        data = base64.b64decode(guide.map, validate=True)
-    except ValueError as error:
-        raise InputError(f"{name} is damaged; give the map itself: {guide.kind}=FILE,map") from error
-    condition = images.decode(data, name)
-    grey = bool((condition == condition[:, :1]).all())
-    return condition[:, :1] if grey else condition
-
-
-def fingerprint(folder: Path) -> str:
-    """16 hexadecimal digits over the weights and configurations in a model folder, without ControlNets beside it."""
-    digest = hashlib.sha256()
-    for path in _files(folder):
-        digest.update(path.relative_to(folder).as_posix().encode())
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
-    return digest.hexdigest()[:16]
-
-
-def _files(folder: Path) -> Iterable[Path]:
-    for path in sorted(folder.rglob("*")):
-        beside = path.relative_to(folder).parts[0].startswith("controlnet-")
-        if (path.suffix in (".safetensors", ".json") or path.name == "merges.txt") and path.is_file() and not beside:
-            yield path
+def _net(guide: Guide) -> str:
+    mode = "" if guide.mode == "balanced" else f", Control Mode: {guide.mode}"
+    return (
+        f'"Module: {"none" if guide.is_map else guide.kind}, Model: controlnet-{guide.kind} [{guide.net_hash[:8]}],'
+        f" Weight: {guide.weight:g}, Guidance Start: {guide.start:g}, Guidance End: {guide.end:g}{mode}" + '"'
+    )

@@ -6,7 +6,9 @@ any batch and on any device.
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from inspect import signature
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,9 +17,13 @@ from underdraw.errors import InputError, UnderdrawError
 from underdraw.generation.guidance import Guidance
 from underdraw.generation.schedulers import build_scheduler, noise_share
 from underdraw.generation.sizes import check_size
-from underdraw.model import Backbone, Control, Process, Text, projected_once, speaking
+from underdraw.generation.tasks import Task, latent_channels, make_task
+from underdraw.generation.tiles import Tiles, decode, tiled
+from underdraw.model import Backbone, Control, Process, Text, predict, projected_once, speaking
 
-__all__ = ["Frame", "decode_frame", "denoise", "draw", "encode_prompts", "finish", "start"]
+__all__ = ["Frame", "decode_frame", "denoise", "draw", "encode_prompts", "finish", "slerp", "start"]
+
+FROM_NOISE = Task()
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,10 +50,12 @@ def draw(
     size: tuple[int, int],
     *,
     controls: Sequence[Control] = (),
-    negative: str = "",
+    negative: str | Sequence[str] = "",
     guidance: float = 4.0,
     steps: int = 20,
     scheduler: str = "dpm++ 2m",
+    task: Task | None = None,
+    tiles: Tiles | None = None,
 ) -> Iterator[Frame]:
     """Draw B pictures of size = (width, height), one a prompt and seed, as one batch; `decode_frame` the last frame.
 
@@ -55,82 +63,141 @@ def draw(
     """
     check_size(backbone, size)
     pull = encode_prompts(backbone, prompts, size, guidance, negative)
-    latents, generators = start(backbone, size, seeds)
-    yield from denoise(backbone, pull, latents, generators, steps=steps, scheduler=scheduler, controls=controls)
+    noise, generators = start(backbone, size, seeds)
+    yield from denoise(
+        backbone,
+        pull,
+        noise,
+        generators,
+        steps=steps,
+        scheduler=scheduler,
+        controls=controls,
+        task=make_task(backbone, size) if task is None else task,
+        tiles=tiles,
+    )
 
 
 @torch.no_grad()
 def denoise(
     backbone: Backbone,
     guidance: Guidance,
-    latents: Tensor,
+    noise: Tensor,
     generators: Sequence[torch.Generator] = (),
     *,
     steps: int = 20,
     scheduler: str = "dpm++ 2m",
     controls: Sequence[Control] = (),
+    task: Task = FROM_NOISE,
+    tiles: Tiles | None = None,
 ) -> Iterator[Frame]:
     """Walk from noise to picture, one frame a step.
 
-    latents: B×C×h×w standard normal noise; generators: one a picture, for schedulers that add noise on the way (both
-    from `start`). controls: each is asked only at the steps of its span, a silent one never.
-    Raises ConfigError for an unknown scheduler or number of steps.
+    noise: B×C×h×w, standard normal; generators: one a picture, for schedulers that add noise on the way (both from
+    `start`). controls: each is asked only at the steps of its span, a silent one never. task: how it starts, what is
+    kept, what is seen beside. tiles: the windows in which a large sample is looked at.
+    Raises ConfigError for an unknown scheduler or number of steps, UnderdrawError naming the step that overflows.
     """
     path = build_scheduler(scheduler, backbone.scheduler, steps)
+    first = task.first(path)
+    if hasattr(path, "set_begin_index"):
+        path.set_begin_index(first)
     extra = {"generator": list(generators)} if generators and "generator" in signature(path.step).parameters else {}
     audible = [control.prepared() for control in controls if not control.silent]
-    latents = latents.float().to(backbone.device) * path.init_noise_sigma
-    count = len(path.timesteps)
+    network = tiled(partial(predict, backbone.unet), tiles, backbone.factor)
+    noise = noise.float().to(backbone.device)
+    latents = task.start(path, noise, first)
+    count = len(path.timesteps) - first
     with projected_once(backbone.unet, *(control.net for control in audible)):
-        for step, timestep in enumerate(path.timesteps):
+        for step, timestep in enumerate(path.timesteps[first:]):
             noisy = path.scale_model_input(latents, timestep)
-            prediction = guidance(
-                backbone.unet,
+            prediction = guidance.at(step, count)(
+                network,
                 noisy.to(backbone.dtype),
                 timestep.to(backbone.device),
                 speaking(audible, step, count),
-                speaking(audible, step, count, conditional=False),
+                task.beside,
             )
-            clean = _clean(backbone, prediction, noisy, noise_share(path, step))
+            _refuse_overflow(prediction, backbone, f"step {step + 1} of {count}")
+            clean = _clean(backbone, prediction, noisy, noise_share(path, first + step))
             latents = path.step(prediction, timestep, latents, **extra).prev_sample
+            latents = task.keep(path, latents, noise, first + step + 1)
             yield Frame(step, count, float(timestep), noisy, clean, latents)
 
 
-def start(backbone: Backbone, size: tuple[int, int], seeds: Sequence[int]) -> tuple[Tensor, list[torch.Generator]]:
-    """The noise B×C×h×w that pictures of size = (width, height) with these seeds begin at, and their generators."""
+def start(
+    backbone: Backbone,
+    size: tuple[int, int],
+    seeds: Sequence[int],
+    variations: Sequence[tuple[int, float]] = (),
+) -> tuple[Tensor, list[torch.Generator]]:
+    """The noise B×C×h×w that pictures of size = (width, height) with these seeds begin at, and their generators.
+
+    variations: for each picture another seed and how far its noise is turned towards that one's, from 0 to 1.
+    """
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-    shape = (1, backbone.unet.config["in_channels"], size[1] // backbone.factor, size[0] // backbone.factor)
-    return torch.cat([torch.randn(shape, generator=each) for each in generators]), generators
+    shape = (1, latent_channels(backbone), size[1] // backbone.factor, size[0] // backbone.factor)
+    noise = torch.cat([torch.randn(shape, generator=each) for each in generators])
+    for place, (seed, share) in enumerate(variations):
+        if share:
+            other = torch.randn(shape, generator=torch.Generator().manual_seed(seed))[0]
+            noise[place] = slerp(noise[place], other, share)
+    return noise, generators
+
+
+def slerp(first: Tensor, second: Tensor, share: float) -> Tensor:
+    """From one noise to another along the sphere, so that what lies between is as loud as noise is."""
+    cosine = (first * second).sum() / (first.norm() * second.norm())
+    angle = cosine.clamp(-1, 1).acos()
+    if angle < 1e-4:
+        return torch.lerp(first, second, share)
+    turned: Tensor = (((1 - share) * angle).sin() * first + (share * angle).sin() * second) / angle.sin()
+    return turned
 
 
 @torch.no_grad()
 def encode_prompts(
-    backbone: Backbone, prompts: Sequence[str], size: tuple[int, int], guidance: float = 1.0, negative: str = ""
+    backbone: Backbone,
+    prompts: Sequence[str],
+    size: tuple[int, int],
+    guidance: float = 1.0,
+    negative: str | Sequence[str] = "",
+    picture: float | None = None,
+    **more: Any,
 ) -> Guidance:
-    """What pulls B pictures of size = (width, height) towards their prompts and away from `negative`.
+    """What pulls B pictures of size = (width, height) towards their prompts and away from `negative` (one, or B).
 
-    A base without text takes empty prompts only. Raises InputError otherwise.
+    picture, more: as in `Guidance`. A base without text takes empty prompts only. Raises InputError otherwise.
     """
+    negatives = [negative] * len(prompts) if isinstance(negative, str) else list(negative)
     if not backbone.text_encoders:
-        if negative or any(prompts):
+        if any(negatives) or any(prompts):
             raise InputError("this base knows no text; leave the prompt and the negative prompt empty")
-        return Guidance(None)
-    text = backbone.encode_text(prompts)
-    if guidance == 1:
-        return Guidance(_sized(text, size))
-    empty = backbone.encode_text([negative] * len(prompts)) if negative else backbone.empty_text(len(prompts))
-    return Guidance(_sized(text, size), _sized(empty, size), guidance)
+        return Guidance(None, picture=picture)
+    text = _sized(backbone.encode_text(prompts), size)
+    if guidance == 1 and picture in (None, 1):
+        return Guidance(text)
+    return Guidance(text, _sized(_empty(backbone, negatives), size), guidance, picture, **more)
+
+
+def _empty(backbone: Backbone, negatives: Sequence[str]) -> Text:
+    """The negative prompts; where there is none, what the base was trained with for no prompt."""
+    if not any(negatives):
+        return backbone.empty_text(len(negatives))
+    text = backbone.encode_text(negatives)
+    if all(negatives):
+        return text
+    return text.where(torch.tensor([bool(negative) for negative in negatives]), backbone.empty_text(len(negatives)))
 
 
 @torch.no_grad()
-def decode_frame(backbone: Backbone, latents: Tensor) -> Tensor:
+def decode_frame(backbone: Backbone, latents: Tensor, tiles: Tiles | None = None) -> Tensor:
     """The pictures B×3×H×W float32 in [0, 1] on the CPU of a frame's `latents`, `clean` or `noisy`.
 
     Raises UnderdrawError when numbers have overflown, which half precision does to some models.
     """
-    pictures = backbone.decode_latents(latents).float().cpu()
-    if not bool(latents.isfinite().all() and pictures.isfinite().all()):
-        raise UnderdrawError(f"the drawing overflowed in {str(backbone.dtype)[6:]}; draw it with dtype float32")
+    pictures = decode(backbone, latents, tiles).float().cpu()
+    _refuse_overflow(latents, backbone, "the drawing")
+    _refuse_overflow(pictures, backbone, "the decoded drawing")
     return pictures
 
 
@@ -147,6 +214,15 @@ def _clean(backbone: Backbone, prediction: Tensor, noisy: Tensor, noise: float) 
     """The x0 that a prediction implies, where `noise` is the noise's share of the variance."""
     here = Process(torch.tensor([1.0 - noise]), backbone.process.prediction)
     return here.clean_from(prediction, noisy, 0)
+
+
+def _refuse_overflow(numbers: Tensor, backbone: Backbone, where: str) -> None:
+    """Raises UnderdrawError for numbers that are none, and says what helps."""
+    if bool(numbers.isfinite().all()):
+        return
+    dtype = str(backbone.dtype).removeprefix("torch.")
+    remedy = "the weights are broken, or a weight is far too large" if dtype == "float32" else "draw with dtype float32"
+    raise UnderdrawError(f"{where} overflowed in {dtype}; {remedy}")
 
 
 def _sized(text: Text, size: tuple[int, int]) -> Text:

@@ -1,11 +1,22 @@
 """Sizes in pixels that a base can draw: multiples of its unit, the VAE's factor times what the U-Net halves."""
 
 import math
+from collections.abc import Callable
 
 from underdraw.errors import InputError
 from underdraw.model import Backbone, sites
 
-__all__ = ["LARGEST", "check_size", "fitting_size", "native_size", "nearest_size", "unit"]
+__all__ = [
+    "LARGEST",
+    "check_size",
+    "enlarged",
+    "fitting_size",
+    "native_size",
+    "nearest_size",
+    "reduced",
+    "rounded",
+    "unit",
+]
 
 LARGEST = 4096
 """Longest side in pixels that is drawn."""
@@ -51,3 +62,24 @@ def check_size(backbone: Backbone, size: tuple[int, int]) -> None:
         raise InputError(
             f"size {size[0]}x{size[1]} does not divide by {unit(backbone)}; the nearest is {nearest[0]}x{nearest[1]}"
         )
+
+
+def rounded(backbone: Backbone, wanted: tuple[int, int], tell: Callable[[str], None]) -> tuple[int, int]:
+    """The size asked for in multiples of the base's unit, told where it changes. Raises InputError for a large one."""
+    size = nearest_size(backbone, wanted)
+    check_size(backbone, size)
+    if size != wanted:
+        tell(f"size {wanted[0]}x{wanted[1]} becomes {size[0]}x{size[1]}: multiples of {unit(backbone)}")
+    return size
+
+
+def enlarged(backbone: Backbone, size: tuple[int, int], scale: float) -> tuple[int, int]:
+    """The size of a second pass that is `scale` times as large. Raises InputError for one that is too large."""
+    large = nearest_size(backbone, (round(size[0] * scale), round(size[1] * scale)))
+    check_size(backbone, large)
+    return large
+
+
+def reduced(backbone: Backbone, size: tuple[int, int], scale: float) -> tuple[int, int]:
+    """The size of the first pass whose second is `scale` times as large: undoes `enlarged`."""
+    return nearest_size(backbone, (round(size[0] / scale), round(size[1] / scale)))

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from underdraw.errors import CheckpointError, ConfigError, InputError
-from underdraw.model.folders import load_model, read_json
+from underdraw.model.folders import load_model, load_tokenizer, read_json
 from underdraw.model.process import Process
 from underdraw.model.text import Text
 from underdraw.model.trunk import check
@@ -64,7 +64,7 @@ class Backbone:
             process=Process.from_config(scheduler),
             vae=_load(root / "vae", "diffusion_pytorch_model", dtype).to(device) if "vae" in index else None,
             text_encoders=tuple(_load(root / name, "model", dtype).to(device) for name in encoders),
-            tokenizers=tuple(_tokenizer(root / name.replace("text_encoder", "tokenizer")) for name in encoders),
+            tokenizers=tuple(load_tokenizer(root / name.replace("text_encoder", "tokenizer")) for name in encoders),
             scheduler=scheduler,
             zero_empty=bool(index.get("force_zeros_for_empty_prompt", False)),
         )
@@ -173,17 +173,6 @@ def _classes() -> dict[str, Any]:
 
     kinds = (AutoencoderKL, UNet2DConditionModel, UNet2DModel, CLIPTextModel, CLIPTextModelWithProjection)
     return {kind.__name__: kind for kind in kinds}
-
-
-def _tokenizer(folder: Path) -> Any:
-    from transformers import CLIPTokenizer
-
-    if not folder.is_dir():
-        raise CheckpointError(f"{folder} is missing; copy the folder whole")
-    try:
-        return CLIPTokenizer.from_pretrained(str(folder), local_files_only=True)
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise CheckpointError(f"{folder} does not hold a CLIP tokenizer ({error}); copy it again") from error
 
 
 def _tokens(tokenizer: Any, encoder: Any, prompts: Sequence[str]) -> Tensor:

@@ -101,6 +101,8 @@ def misfit(config: Mapping[str, Any], unet: Encoder) -> str | None:
     """Why a control made for a U-Net of this config can't steer `unet`, in words; None when it can."""
     for key in _FAMILY:
         made_for, base = (_plain(each.get(key)) for each in (config, unet.config))
+        if key == "in_channels" and made_for == unet.config.get("out_channels"):
+            continue  # an inpainting base takes more beside the sample; a control sees the sample alone
         if made_for != base:
             return f"it was made for a base with {key} = {made_for}, and this base has {base}"
     return None

@@ -38,18 +38,34 @@ def load_model(kind: Any, folder: Path, stem: str, dtype: torch.dtype) -> nn.Mod
     """
     read_json(folder / "config.json")
     _, variant = weight_files(folder, stem)
+    said: dict[str, Any] = {"variant": variant, "use_safetensors": True, "local_files_only": True}
+    # In the wanted precision at once: the whole model in another would double the memory.
+    said["dtype" if kind.__module__.startswith("transformers") else "torch_dtype"] = dtype
     try:
         with _without_bars(kind):
-            model, report = kind.from_pretrained(
-                str(folder), variant=variant, use_safetensors=True, local_files_only=True, output_loading_info=True
-            )
+            model, report = kind.from_pretrained(str(folder), output_loading_info=True, **said)
     except (OSError, ValueError, TypeError, KeyError, RuntimeError) as error:
         raise CheckpointError(
-            f"{folder} does not hold a {kind.__name__}: {_first_line(error)}; use its own files"
+            f"{folder} does not hold a {kind.__name__}: {first_line(error)}; use its own files"
         ) from error
     refuse_keys(folder, missing=report["missing_keys"], unknown=report["unexpected_keys"])
-    locked: nn.Module = model.to(dtype).requires_grad_(False).eval()
+    locked: nn.Module = model.requires_grad_(False).eval()
     return locked
+
+
+def load_tokenizer(folder: Path) -> Any:
+    """The CLIP tokenizer in a folder. Raises CheckpointError naming it where it is missing or holds none."""
+    from transformers import CLIPTokenizer
+
+    if not folder.is_dir():
+        raise CheckpointError(f"{folder} is missing; copy the folder whole")
+    try:
+        # Of a folder without words the library would make a tokenizer that knows none.
+        if not any((folder / name).is_file() for name in ("tokenizer.json", "vocab.json")):
+            raise OSError("no tokenizer.json and no vocab.json")
+        return CLIPTokenizer.from_pretrained(str(folder), local_files_only=True)
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise CheckpointError(f"{folder} does not hold a CLIP tokenizer ({error}); copy it again") from error
 
 
 @contextmanager
@@ -103,6 +119,26 @@ def whole(path: Path) -> Path:
         raise CheckpointError(f"{path} is truncated or not safetensors ({error}); copy it again") from error
 
 
+def owned(
+    tensor: Tensor, name: str, place: str | Path, dtype: torch.dtype | None = None, device: torch.device | str = "cpu"
+) -> Tensor:
+    """A mapped tensor in memory of its own: its file may be replaced, and results don't depend on where in it it lay.
+
+    Raises CheckpointError for whole numbers and for NaN or infinity.
+    """
+    if not tensor.is_floating_point():
+        kind = str(tensor.dtype).removeprefix("torch.")
+        raise CheckpointError(f"{place}: {name} is {kind}; quantised weights are not supported, use float ones")
+    mine = tensor.to(device=device, dtype=dtype or tensor.dtype, copy=True).contiguous()
+    # The extremes are NaN or infinite where any number is, and are found far quicker than by looking at each.
+    extremes = (mine if mine.itemsize > 1 else mine.float()).flatten().aminmax() if mine.numel() else (torch.zeros(()),)
+    if not torch.stack(tuple(extremes)).isfinite().all():
+        whole = bool(tensor.float().isfinite().all())
+        reason = f"does not fit into {dtype}; use a wider one" if whole else "holds NaN or infinity; the file is broken"
+        raise CheckpointError(f"{place}: {name} {reason}")
+    return mine
+
+
 def refuse_keys(place: Path, missing: Iterable[str], unknown: Iterable[str]) -> None:
     """Raises CheckpointError counting and naming keys that a model lacks or does not know (a few old ones pass)."""
     for what, keys in (("lacks", missing), ("has unknown", unknown)):
@@ -112,5 +148,6 @@ def refuse_keys(place: Path, missing: Iterable[str], unknown: Iterable[str]) -> 
             raise CheckpointError(f"{place} {what} {len(named)} tensors ({shown}); it belongs to another model")
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0]
+def first_line(error: Exception) -> str:
+    """The first line of what an error of a library says; its name where it says nothing."""
+    return (str(error).strip() or type(error).__name__).partition("\n")[0]

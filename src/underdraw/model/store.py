@@ -5,13 +5,14 @@ diffusion_pytorch_model*.safetensors, which diffusers' `ControlNetModel.from_pre
 written as one file, control.safetensors, whose metadata carries the configuration that made it.
 """
 
+import inspect
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import ControlNetModel, UNet2DConditionModel
+from diffusers import ControlNetModel
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -20,7 +21,7 @@ from underdraw.errors import CheckpointError
 from underdraw.files import atomic
 from underdraw.model.branches import BranchConfig
 from underdraw.model.controlnet import ControlConfig, ControlNet, build, misfit
-from underdraw.model.folders import read_json, read_tensors, refuse_keys, whole
+from underdraw.model.folders import owned, read_json, read_tensors, refuse_keys, whole
 from underdraw.model.trunk import Trunk
 
 _FILE = "control.safetensors"
@@ -50,11 +51,46 @@ def load_control(folder: str | Path, unet: Trunk) -> ControlNet:
     Raises CheckpointError naming the file, and why, when it is broken or made for another base.
     """
     root = Path(folder)
-    config, factor, made_for, tensors = _read_own(root / _FILE) if (root / _FILE).exists() else _read_diffusers(root)
+    if not (root / _FILE).exists():
+        config = read_json(root / "config.json")
+        if config.get("_class_name") != "ControlNetModel":
+            raise CheckpointError(
+                f"{root} holds a {config.get('_class_name')}, not a ControlNetModel; choose another folder"
+            )
+        return control_of(config, read_tensors(root, _STEM), unet, root)
+    own, factor, made_for, tensors = _read_own(root / _FILE)
     if reason := misfit(made_for, unet):
         raise CheckpointError(f"{root} can't steer this base: {reason}; use a control of its family")
-    net = build(unet, factor, config)
+    net = build(unet, factor, own)
     _fill(net, tensors, root)
+    return net.eval()
+
+
+def control_of(config: Mapping[str, Any], tensors: Mapping[str, Tensor], unet: Trunk, place: str | Path) -> ControlNet:
+    """The control network that a ControlNetModel of this config and these tensors (under its names) is, for this U-Net.
+
+    Its encoder is its own, and may be smaller than the base's (SDXL's mid and small ones). The tensors get memory of
+    their own, on the base's device, in its precision; maps are RGB, whatever order it was trained on.
+    place: what errors call the file. Raises CheckpointError when it is broken or made for another base.
+    """
+    if reason := misfit(config, unet):
+        raise CheckpointError(f"{place} can't steer this base: {reason}; use a control of its family")
+    widths = tuple(config.get("conditioning_embedding_out_channels") or (16, 32, 96, 256))
+    branch = BranchConfig(
+        hint_channels=config.get("conditioning_channels", 3),
+        hint_widths=widths,
+        pool=config.get("global_pool_conditions", False),
+    )
+    with torch.device("meta"):
+        encoder = ControlNetModel.from_config(_understood(config))
+        net = build(encoder, 2 ** (len(widths) - 1), ControlConfig(branch=branch))
+    _fill(net, {f"branch.{name}": each for name, each in tensors.items()}, place, unet.conv_in.weight)
+    order = config.get("controlnet_conditioning_channel_order", "rgb")
+    if order not in ("rgb", "bgr"):
+        raise CheckpointError(f"{place} was trained on maps of channels {order!r}; there is rgb and bgr")
+    if order == "bgr":
+        first: Any = net.branch.controlnet_cond_embedding
+        first.conv_in.weight.data = first.conv_in.weight.data.flip(1)
     return net.eval()
 
 
@@ -68,37 +104,19 @@ def _read_own(path: Path) -> tuple[ControlConfig, int, Mapping[str, Any], dict[s
         raise CheckpointError(f"{path} does not say which control it is; write it again with this version") from error
 
 
-def _read_diffusers(root: Path) -> tuple[ControlConfig, int, Mapping[str, Any], dict[str, Tensor]]:
-    config = read_json(root / "config.json")
-    if config.get("_class_name") != "ControlNetModel":
-        raise CheckpointError(
-            f"{root} holds a {config.get('_class_name')}, not a ControlNetModel; choose another folder"
-        )
-    if config.get("controlnet_conditioning_channel_order", "rgb") != "rgb":
-        raise CheckpointError(f"{root} was trained on BGR maps, which are not supported; use one trained on RGB")
-    widths = tuple(config.get("conditioning_embedding_out_channels", (16, 32, 96, 256)))
-    branch = BranchConfig(
-        hint_channels=config.get("conditioning_channels", 3),
-        hint_widths=widths,
-        pool=config.get("global_pool_conditions", False),
-    )
-    tensors = {_own_name(name): tensor for name, tensor in read_tensors(root, _STEM).items()}
-    return ControlConfig(branch=branch), 2 ** (len(widths) - 1), config, tensors
-
-
-def _own_name(name: str) -> str:
-    return f"branch.{name}"
-
-
-def _fill(net: ControlNet, tensors: Mapping[str, Tensor], place: Path) -> None:
-    """Load every tensor, all of them and no others."""
+def _fill(net: ControlNet, tensors: Mapping[str, Tensor], place: str | Path, like: Tensor | None = None) -> None:
+    """Load every tensor, all of them and no others; with `like` into new memory, on its device and in its precision."""
     known = net.state_dict()
-    refuse_keys(place, missing=known.keys() - tensors.keys(), unknown=tensors.keys() - known.keys())
+    refuse_keys(Path(place), missing=known.keys() - tensors.keys(), unknown=tensors.keys() - known.keys())
     for name, tensor in tensors.items():
         if tensor.shape != known[name].shape:
             shapes = f"{tuple(tensor.shape)} where the base needs {tuple(known[name].shape)}"
             raise CheckpointError(f"{place}: {name} is {shapes}; use a control made for this base")
-    net.load_state_dict(tensors)
+    if like is None:
+        net.load_state_dict(tensors)
+        return
+    own = {name: owned(each, name, place, like.dtype, like.device) for name, each in tensors.items()}
+    net.load_state_dict(own, assign=True)
 
 
 # Settings of a U-Net that a ControlNetModel can't repeat and that no shape shows.
@@ -120,13 +138,7 @@ def _as_diffusers(net: ControlNet, dtype: torch.dtype | None) -> Any | None:
     if any(unet.get(key, usual) != usual for key, usual in _UNSAID.items()):
         return None
     with torch.device("meta"):
-        model = ControlNetModel.from_unet(
-            UNet2DConditionModel.from_config(_public(unet)),
-            conditioning_embedding_out_channels=_hint_widths(net),
-            conditioning_channels=net.config.branch.hint_channels,
-            load_weights_from_unet=False,
-        )
-    model.register_to_config(global_pool_conditions=net.config.branch.pool)
+        model = ControlNetModel.from_config(control_config(net))
     tensors = {name.removeprefix("branch."): tensor for name, tensor in _tensors(net, dtype).items()}
     for name, wanted in model.state_dict().items():
         # A control of the middle only has no taps elsewhere: there it is silent.
@@ -134,6 +146,22 @@ def _as_diffusers(net: ControlNet, dtype: torch.dtype | None) -> Any | None:
             tensors[name] = torch.zeros(wanted.shape, dtype=dtype or net.branch.controlnet_mid_block.weight.dtype)
     model.load_state_dict(tensors, assign=True)
     return model
+
+
+def control_config(net: ControlNet) -> dict[str, Any]:
+    """The config of the ControlNetModel that a full branch is."""
+    return _understood(net.branch.config) | {
+        "conditioning_embedding_out_channels": _hint_widths(net),
+        "conditioning_channels": net.config.branch.hint_channels,
+        "global_pool_conditions": net.config.branch.pool,
+        "controlnet_conditioning_channel_order": "rgb",
+    }
+
+
+def _understood(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a config, a U-Net's or a ControlNet's, a ControlNetModel takes."""
+    known = inspect.signature(ControlNetModel.__init__).parameters
+    return {key: value for key, value in config.items() if key in known}
 
 
 def _hint_widths(net: ControlNet) -> tuple[int, ...]:

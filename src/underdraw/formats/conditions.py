@@ -1,0 +1,94 @@
+"""What a control file is for: as it says itself, else by the name under which it was published.
+
+Some published nets want more than their map: shuffle averages its signals over the picture and rides on the conditional
+half of guidance alone; IP2P, tile and inpaint take pictures instead of maps. Only their names (or the YAML beside them)
+say so; here it is data, kept with each net.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+__all__ = ["About", "about_control"]
+
+
+@dataclass(frozen=True)
+class About:
+    """What is known of a control beside its weights.
+
+    condition: its kind of map, by the name that annotators give it; "" where nobody says. pool: whether its signals are
+    averaged over the picture. side: the halves of guidance on which it rides. hint: what its map is, in words.
+    annotator, base, recipe, hashes: what made it, as whoever wrote it has told.
+    """
+
+    condition: str = ""
+    pool: bool = False
+    side: Literal["both", "conditional"] = "both"
+    hint: str = "a condition map"
+    annotator: Mapping[str, Any] = field(default_factory=dict)
+    base: Mapping[str, Any] = field(default_factory=dict)
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    hashes: Mapping[str, str] = field(default_factory=dict)
+
+    def said(self) -> dict[str, Any]:
+        """What differs from an unknown control, for the metadata of a file."""
+        unknown = asdict(About())
+        return {key: value for key, value in asdict(self).items() if value != unknown[key]}
+
+
+_SHUFFLED: dict[str, Any] = {"pool": True, "side": "conditional", "hint": "the picture, its content shuffled"}
+_PUBLISHED: dict[str, About] = {
+    "canny": About("canny"),
+    "mlsd": About("lines"),
+    "zoedepth": About("depth"),
+    "depth": About("depth"),
+    "midas": About("depth"),
+    "normal": About("normal"),
+    "seg": About("segmentation"),
+    "inpaint": About("inpaint", hint="the picture, -1 where it is to be made anew"),
+    "lineart_anime": About("lineart_anime"),
+    "lineart": About("lineart"),
+    "openpose": About("pose"),
+    "dwpose": About("pose"),
+    "scribble": About("scribble"),
+    "softedge": About("softedge"),
+    "hed": About("softedge"),
+    "shuffle": About("shuffle", **_SHUFFLED),
+    "ip2p": About("ip2p", hint="the picture itself; the prompt says what to change"),
+    "tile": About("tile", hint="the picture, small and enlarged again"),
+    "recolor": About("recolor"),
+    "brightness": About("recolor"),
+}
+"""By what words of a published name begin with; the first that is found holds, so longer ones come before shorter."""
+
+
+def about_control(place: Path, told: Mapping[str, Any], pool: bool = False) -> About:
+    """What is known of the control in a file or folder.
+
+    told: what the file's metadata says (`TensorFile.said`). pool: what a config says.
+    """
+    known = {key: each for key, each in told.items() if key in About.__dataclass_fields__}
+    guessed = _published(place)
+    if pool or known.get("pool") or _yaml_pools(place):
+        guessed = About(**{**asdict(guessed), "pool": True, "side": "conditional"})
+    elif told.get("kind") == "controlnet":
+        guessed = About()  # what we wrote says all that there is to say
+    return About(**{**asdict(guessed), **known})
+
+
+def _published(place: Path) -> About:
+    """By name: a file's own, or a folder's, with the folders of the hub's cache."""
+    names = [place.stem.lower(), *(part.lower() for part in place.parts[-4:-1] if part.startswith("models--"))]
+    words = ["_" + "_".join(re.split(r"[^a-z0-9]+", name)) for name in names]
+    found = (about for word in words for mark, about in _PUBLISHED.items() if f"_{mark}" in word)
+    return next(found, About())
+
+
+def _yaml_pools(place: Path) -> bool:
+    beside = place.with_suffix(".yaml")
+    if place.is_dir() or not beside.is_file():
+        return False
+    text = beside.read_text(encoding="utf-8", errors="replace")
+    return bool(re.search(r"global_average_pooling:\s*true", text, re.IGNORECASE))

@@ -1,0 +1,55 @@
+"""Too much for the memory: fewer at once, down to one."""
+
+import gc
+import re
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
+
+import torch
+
+from underdraw.generation.company import Batch
+
+__all__ = ["is_memory", "within_memory"]
+
+WORDS = re.compile("out of memory|not enough memory|can't allocate memory", re.IGNORECASE)
+Result = TypeVar("Result")
+
+
+def is_memory(error: BaseException) -> bool:
+    """Whether an error says that there was not enough memory, on any device."""
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and bool(WORDS.search(str(error))))
+
+
+def within_memory(
+    batches: Iterable[Batch], draw: Callable[[Batch], Result], tell: Callable[[str], None]
+) -> Iterator[tuple[Batch, Result]]:
+    """What `draw` makes of each batch; one that is too large is drawn in halves, and later ones like it too.
+
+    A single picture that is too large raises what was raised.
+    """
+    waiting = list(batches)
+    while waiting:
+        batch = waiting.pop(0)
+        try:
+            result = draw(batch)
+        except (MemoryError, RuntimeError) as error:
+            if not is_memory(error) or len(batch.drawings) == 1:
+                raise
+            tell(f"{len(batch.drawings)} pictures at once are too many for the memory; trying fewer")
+            most = max(1, len(batch.drawings) // 2)
+            waiting = [part for each in (batch, *waiting) for part in _parts(each, most)]
+        else:
+            yield batch, result
+            continue
+        _let_go()
+
+
+def _parts(batch: Batch, most: int) -> list[Batch]:
+    return [batch] if len(batch.drawings) <= most else [part for half in batch.halves() for part in _parts(half, most)]
+
+
+def _let_go() -> None:
+    """Give back what the failed try still holds."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
