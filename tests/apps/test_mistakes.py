@@ -86,7 +86,8 @@ def test_odd_pictures_are_used(underdraw: Underdraw, base: Path, tmp_path: Path)
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("x", "--control", "pose=photo.png"), ("unknown annotator 'pose'", "canny, depth")),
+        (("x", "--control", "softedge=photo.png"), ("no ControlNet for 'softedge'", "canny, depth")),
+        (("x", "--control", "sofedge=photo.png"), ("unknown annotator 'sofedge'", "did you mean 'softedge'")),
         (("x", "--control", "canny=photo.png,weight=nan"), ("weight=nan",)),
         (("x", "--control", "canny=photo.png,start=0.9,end=0.1"), ("start=0.9 and end=0.1",)),
         (("x", "--control", "canny=photo.png,wieght=1"), ("unknown part 'wieght=1'", "did you mean 'weight'")),
