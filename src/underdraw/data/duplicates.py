@@ -5,9 +5,9 @@ Perceptual Image Hash Functions") and a 4×4 picture of the colours. The signs a
 in colour, or plain ones, whose signs are chance; the colours alone would confuse those that differ in details. It is
 ten lines over SciPy, which is a dependency anyway, so no further package is needed.
 
-Measured on 4,000 rooms and 4,000 stickers at 64 px: after JPEG of quality 30 to 60, half or double the size, noise, blur
-or a cut of 2 % at each side 97 to 100 % are found (made brighter, it is another picture); of 16 million pairs of different
-pictures 12 were held for one, all of them stickers, and eleven truly the same drawing twice.
+Measured on 4,000 rooms and 4,000 stickers at 64 px: after JPEG of quality 30 to 60, half or double the size, noise,
+blur or a cut of 2 % at each side 97 to 100 % are found (made brighter, it is another picture); of 16 million pairs of
+different pictures 12 were held for one, all of them stickers, and eleven truly the same drawing twice.
 """
 
 from collections.abc import Hashable
