@@ -19,8 +19,8 @@ import torch
 from rich.console import Console
 from rich.table import Table
 from scipy.io import loadmat
-from scipy.sparse import coo_matrix, csr_matrix
-from scipy.sparse.csgraph import maximum_bipartite_matching
+from scipy.sparse import csr_matrix
+from scipy.sparse.csgraph import maximum_flow
 from skimage.morphology import thin
 from torch import Tensor
 
@@ -70,7 +70,7 @@ def _sample(picture: Path, truth: Path) -> Sample:
 def matched(found: Mask, truth: Mask, reach: float) -> tuple[Mask, int]:
     """Which found points H×W have a partner among the true ones within `reach` pixels, one each, and how many have.
 
-    As many pairs as possible are made (Hopcroft–Karp).
+    As many pairs as possible are made.
     """
     down, across = np.nonzero(found)
     true_down, true_across = np.nonzero(truth)
@@ -86,18 +86,23 @@ def matched(found: Mask, truth: Mask, reach: float) -> tuple[Mask, int]:
             near = numbers[true_down + y, true_across + x]
             pairs.append(np.stack([near, np.arange(len(near))])[:, near >= 0])
     rows, columns = np.concatenate(pairs, axis=1)
-    graph = coo_matrix((np.ones(len(rows), np.int8), (rows, columns)), (len(down), len(true_down))).tocsr()
-    partner = _pairs(graph)
+    partner = _partnered(rows, columns, len(down), len(true_down))
     hit[down[partner], across[partner]] = True
-    return hit, len(partner)
+    return hit, int(partner.sum())
 
 
-def _pairs(graph: csr_matrix) -> np.ndarray:
-    """The rows that have a partner. Matched from the side with fewer points: the other way it can take minutes."""
-    if graph.shape[0] > graph.shape[1]:
-        partner = maximum_bipartite_matching(graph.T.tocsr(), perm_type="column")
-        return np.sort(partner[partner >= 0])
-    return np.nonzero(maximum_bipartite_matching(graph, perm_type="column") >= 0)[0]
+def _partnered(rows: np.ndarray, columns: np.ndarray, found: int, truth: int) -> Mask:
+    """Which of the found points get a partner if as many pairs as possible are made of pairs rows–columns.
+
+    As a flow from a source through found and true points to a sink; scipy's own matching can take minutes here.
+    """
+    sink = found + truth + 1
+    start = np.concatenate([np.zeros(found, int), rows + 1, np.arange(found + 1, sink)])
+    end = np.concatenate([np.arange(1, found + 1), columns + found + 1, np.full(truth, sink)])
+    graph = csr_matrix((np.ones(len(start), np.int32), (start, end)), (sink + 1, sink + 1))
+    flow = maximum_flow(graph, 0, sink, method="dinic").flow
+    result: Mask = flow[0, 1 : found + 1].toarray()[0] > 0
+    return result
 
 
 def counts(found: Mask, people: Sequence[Mask]) -> tuple[int, int, int, int]:
