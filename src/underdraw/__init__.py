@@ -1,7 +1,7 @@
 """Underdraw: draw the structure of a picture and let a diffusion model paint it.
 
-    studio = underdraw.load()
-    studio.draw("an orange cat", controls=[underdraw.Control("canny", "cat.jpg")], seeds=range(4))
+studio = underdraw.load()
+studio.draw("an orange cat", controls=[underdraw.Control("canny", "cat.jpg")], seeds=range(4))
 """
 
 from importlib import import_module

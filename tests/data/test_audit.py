@@ -233,7 +233,7 @@ def score(found: Audit, expected: Expected) -> tuple[float, float, list[str]]:
 
 
 def test_planted_faults_are_named(tmp_path: Path) -> None:
-    made = spoilt(drawn, 100, 4, MAPS)
+    made = spoilt(drawn, 80, 2, MAPS)
     found = run(open_source(write(made.scenes, tmp_path)))
     recall, alarms, told = score(found, made.expected)
     assert recall >= 0.95 and alarms <= 0.02, "\n".join(told)
@@ -273,6 +273,7 @@ def test_clean_data_and_what_is_said_of_it(clean: Path) -> None:
     assert told["maps"]["depth"] == {"count": 20, "laid over pictures by": "edges"}
 
 
+@pytest.mark.slow
 def test_several_workers_find_the_same(clean: Path) -> None:
     source = open_source(clean)
     assert [look.fingerprint for look in run(source, workers=2).looks] == [
@@ -308,6 +309,20 @@ def test_a_whole_set_of_one_wrong_polarity(tmp_path: Path) -> None:
     found = run(open_source(write(scenes, tmp_path)))
     for kind in ("canny", "depth"):
         assert sum((each.kind, each.check) == (kind, "map is inverted") for each in found.findings) >= 12, kind
+
+
+def test_maps_that_go_with_brightness_are_compared_with_their_pictures(tmp_path: Path) -> None:
+    """No picture's luminance is like another's, so the usual map says nothing."""
+    scenes = [drawn(seed) for seed in range(30)]
+    for scene in scenes:
+        scene.maps = {"luminance": np.repeat(cv2.cvtColor(scene.shown, cv2.COLOR_RGB2GRAY)[..., None], 3, 2)}
+    for number in (3, 17):
+        scenes[number].spoil("luminance", negative)
+    inverted = {
+        ("images/0003.png", "luminance", "map is inverted"),
+        ("images/0017.png", "luminance", "map is inverted"),
+    }
+    assert whats(run(open_source(write(scenes, tmp_path)))) == inverted
 
 
 def test_kinds_of_which_nobody_knows(tmp_path: Path) -> None:

@@ -122,6 +122,21 @@ def test_label_maps_stay_labels_lines_survive_fields_average(tmp_path: Path) -> 
     assert 0.3 < float(found.map("depth", one).max()) < 0.4
 
 
+def test_masked_pixels_of_inpaint_maps_stay_minus_one(tmp_path: Path) -> None:
+    """Pictures whose masked part is transparent, as editors save them."""
+    pixels = blocks(1)
+    save(pixels, tmp_path / "src" / "images" / "a.png")
+    alpha = np.full((96, 96, 1), 255, np.uint8)
+    alpha[30:60, 20:70] = 0
+    save(np.concatenate([pixels, alpha], 2), tmp_path / "src" / "inpaint" / "a.png")
+    run(tmp_path / "src", tmp_path / "data", Preparation(size=(96, 96), step=32))
+    found = ShardSet.load([tmp_path / "data"], kinds=["inpaint"])
+    maps, shown = found.map("inpaint", torch.tensor([0])), found.pictures(torch.tensor([0]))
+    masked = torch.zeros(1, 3, 96, 96, dtype=torch.bool)
+    masked[..., 30:60, 20:70] = True
+    assert torch.equal(maps == -1, masked) and torch.equal(maps[~masked], shown[~masked])
+
+
 def test_turned_by_exif(tmp_path: Path) -> None:
     pixels = blocks(3, 128, 64)
     exif = Image.Exif()

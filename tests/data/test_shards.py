@@ -10,10 +10,11 @@ from underdraw.annotators import as_hint
 from underdraw.annotators.keypoints import BODY, Person, Poses
 from underdraw.annotators.skeleton_reading import decode
 from underdraw.data.batches import PictureSet
+from underdraw.data.folder import Record, write_folder
 from underdraw.data.mirrors import MIRRORED, draw_people, mirror_map, mirror_poses
 from underdraw.data.preparation import Made, Preparation
 from underdraw.data.prepare import prepare
-from underdraw.data.shards import ShardSet
+from underdraw.data.shards import ShardSet, load_pictures
 from underdraw.data.sources import open_source
 from underdraw.errors import InputError
 
@@ -93,6 +94,18 @@ def test_in_memory_it_is_a_picture_set(data: Path, shards: ShardSet, tmp_path: P
     assert torch.equal(held.pictures(every), found.pictures(every))
     assert torch.equal(held.map("canny", every), found.map("canny", every))
     assert found.content_key != shards.content_key
+    again = load_pictures([tmp_path / "square"], "train", KINDS)
+    assert torch.equal(again.pixels, held.pixels) and again.has.keys() == held.has.keys()
+    plain = load_pictures([folder_of(held, tmp_path / "plain")])
+    assert torch.equal(plain.pixels, held.pixels)
+    with pytest.raises(InputError, match="plain is not prepared, and other folders are"):
+        load_pictures([tmp_path / "square", tmp_path / "plain"])
+
+
+def folder_of(pictures: PictureSet, folder: Path) -> Path:
+    shown = pictures.pictures(torch.arange(len(pictures)))
+    list(write_folder(folder, (Record(f"{number:02}", each, "", {}, {}) for number, each in enumerate(shown))))
+    return folder
 
 
 def test_memory_is_bounded(data: Path) -> None:

@@ -15,7 +15,7 @@ from torch import Tensor
 from underdraw.errors import CheckpointError, ConfigError
 from underdraw.formats.base_writing import write_base_file, write_base_folder
 from underdraw.formats.bases import read_base
-from underdraw.formats.families import FAMILIES, UNET, VAE
+from underdraw.formats.families import FAMILIES, UNET, VAE, pipeline_name
 from underdraw.formats.opening import open_base, predicts_noise
 from underdraw.formats.places import locate_base
 from underdraw.formats.reading import open_tensors
@@ -193,12 +193,11 @@ def test_clip_of_before_2023(files: dict[str, Path], tmp_path: Path) -> None:
 @pytest.mark.parametrize(("family", "channels"), [("sd1", 9), ("sd1", 8), ("sd2", 9)])
 def test_inpainting_and_instructing_bases(family: str, channels: int, tmp_path: Path) -> None:
     write_base_file(parts(family, in_channels=channels), tmp_path / "x.safetensors")
-    write_base_folder(read_base(tmp_path / "x.safetensors"), tmp_path / "x")
-    index = (tmp_path / "x" / "model_index.json").read_text()
-    assert ("InpaintPipeline" if channels == 9 else "InstructPix2PixPipeline") in index
-    for name in ("x.safetensors", "x"):
-        assert open_base(tmp_path / name).unet.config["in_channels"] == channels
-    assert open_base(tmp_path / "x.safetensors").process.prediction == "epsilon"
+    opened = open_base(tmp_path / "x.safetensors")
+    assert (opened.unet.config["in_channels"], opened.process.prediction) == (channels, "epsilon")
+    kind = "Inpaint" if channels == 9 else "InstructPix2Pix"
+    assert pipeline_name(FAMILIES[family], channels) == f"StableDiffusion{kind}Pipeline"
+    assert pipeline_name(FAMILIES["sdxl"], channels) == f"StableDiffusionXL{kind}Pipeline"
 
 
 def ask(path: Path) -> Any:
@@ -246,7 +245,7 @@ def test_a_stranger_of_sd2_is_asked_when_it_is_opened(files: dict[str, Path], tm
     said = {
         "unet": dict(read_base(files["sd2"]).unet.config),
         "vae": {"norm_num_groups": 4},
-        "text_encoders": [{"num_attention_heads": 4}],
+        "text_encoder_1": {"num_attention_heads": 4},
     }
     save_file(load_file(files["sd2"]), tmp_path / "x.safetensors", {"underdraw": json.dumps(said, default=list)})
     assert ask(tmp_path / "x.safetensors") is None
@@ -320,6 +319,27 @@ FIRST = f"{UNET}input_blocks.0.0.weight"
 )
 def test_broken_bases(files: dict[str, Path], tmp_path: Path, change: Any, words: str) -> None:
     assert words in broken(files, tmp_path, change)
+
+
+@pytest.mark.parametrize(
+    ("told", "words"),
+    [
+        ({"unet": [1]}, "unet in its metadata is no table"),
+        ({"vae": "x"}, "vae in its metadata is no table"),
+        ({"unet": {"norm_num_groups": 0}}, "its config does not make a UNet2DConditionModel"),
+        ({"unet": {"attention_head_dim": 8, "act_fn": "bang"}}, "its config does not make a UNet2DConditionModel"),
+        (
+            {"unet": {"attention_head_dim": 8, "block_out_channels": [10**9]}},
+            "its config does not make a AutoencoderKL",
+        ),
+    ],
+)
+def test_metadata_that_lie(files: dict[str, Path], tmp_path: Path, told: dict[str, Any], words: str) -> None:
+    """Shapes overrule what a file says of itself; what they don't tell is looked at when the model is made."""
+    save_file(load_file(files["sd1"]), tmp_path / "x.safetensors", {"underdraw": json.dumps(told)})
+    with pytest.raises(CheckpointError) as caught:
+        open_base(tmp_path / "x.safetensors")
+    assert words in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_numbers_that_do_not_fit(files: dict[str, Path], tmp_path: Path) -> None:

@@ -15,11 +15,11 @@ from underdraw.formats.bases import read_base
 from underdraw.formats.control_writing import write_control_file
 from underdraw.formats.controls import control_parts, open_control, read_control
 from underdraw.formats.convert import FORMS, Job, convert
-from underdraw.formats.opening import open_base, settled
+from underdraw.formats.opening import settled
 from underdraw.formats.vae_names import vae_to_original
 from underdraw.formats.writing import parse_dtype
 
-from .tiny import HOME, base, control, parts, same, same_tensors, unet, vae
+from .tiny import HOME, control, parts, same, same_tensors, unet, vae
 
 
 def run(source: Path, target: Path, to: str, **settings: Any) -> list[str]:
@@ -166,9 +166,3 @@ def test_what_can_not_be(sd1: Path, tmp_path: Path) -> None:
 
 def test_every_form_is_a_word_that_the_command_knows() -> None:
     assert {form for forms in FORMS.values() for form in forms} == {"original", "diffusers", "control-lora", "kohya"}
-
-
-def test_a_converted_base_draws_the_same(sd1: Path, tmp_path: Path) -> None:
-    run(sd1, tmp_path / "folder", "diffusers")
-    for name in (sd1, tmp_path / "folder"):
-        assert same(open_base(name).unet, base("sd1").unet)

@@ -210,9 +210,11 @@ MANY = 16
 
 
 def _blended(brought: Brought) -> Fault | None:
-    colours, where, counts = np.unique(
-        (brought.values * 255).round().astype(np.uint8).reshape(-1, 3), axis=0, return_inverse=True, return_counts=True
+    pixels = (brought.values * 255).round().astype(np.uint32).reshape(-1, 3)
+    packed, where, counts = np.unique(
+        pixels @ np.array([65536, 256, 1], np.uint32), return_inverse=True, return_counts=True
     )
+    colours = np.stack([packed >> 16, packed >> 8 & 255, packed & 255], -1)
     labels = where.reshape(brought.grey.shape).astype(np.float32)
     square = np.ones((3, 3), np.uint8)
     inside = cv2.erode(labels, square) == cv2.dilate(labels, square)  # blends are lines one or two pixels wide

@@ -19,10 +19,10 @@ FEWEST = 8
 INVERTED = "map is inverted"
 FEW = 0.2
 """Share of the maps called inverted from which that is a matter of the whole set, and nothing is taken back."""
+ALONG = 0.6
+"""Median correlation with their pictures, or with the usual map, from which maps of a kind are usually alike."""
 AGAINST = -0.4
-"""Correlation with the usual map of its kind under which a map is inverted, where the others' is usually positive."""
-ALONG = 0.3
-"""What "usually positive" means: the median correlation."""
+"""Correlation under which one of them is inverted."""
 COMMON = 0.03
 """Share of the maps in which a colour must occur to belong to the palette of a kind."""
 LABELLED = 0.9
@@ -75,20 +75,22 @@ def misaligned(looks: Sequence[Look], kind: str) -> tuple[str, list[Finding]]:
 
 
 def polarity(looks: Sequence[Look], kind: str) -> tuple[list[Finding], list[Finding]]:
-    """Maps that are dark where the others of their kind are bright; and findings of inverted maps to be taken back.
+    """Maps that are dark where they should be bright; and findings of inverted maps to be taken back.
 
-    One map alone may look inverted for what its picture shows. Where the maps of a kind are usually alike (depth: near
-    below) and few are called inverted, those that are like the others are not.
+    Where maps of a kind usually go with the brightness of their pictures (luminance), they are compared with that;
+    where they are usually alike (depth: near below), with the usual map. One map alone may look inverted for what its
+    picture shows: where few are called inverted, those that go with the others are not.
     """
     with_map = [look for look in looks if kind in look.maps and float(look.maps[kind].thumb.std()) > 1e-3]
     if channels_of(kind) == 3 or reduction_of(kind) == "nearest" or len(with_map) < FEWEST:
         return [], []
     thumbs = _unit(torch.stack([look.maps[kind].thumb.flatten() for look in with_map]))
-    found = (thumbs @ _unit(thumbs.median(0).values)).tolist()
-    if float(np.median(found)) < ALONG:
+    likes = [look.maps[kind].like for look in with_map], (thumbs @ _unit(thumbs.median(0).values)).tolist()
+    found = next((each for each in likes if float(np.median(each)) >= ALONG), None)
+    if found is None:
         return [], []
     scores = {look.name: score for look, score in zip(with_map, found, strict=True)}
-    told = "dark where the others of its kind are bright"
+    told = "dark where others of its kind are bright"
     against = [Finding(name, INVERTED, told, kind) for name, score in scores.items() if score < AGAINST]
     called = [each for look in with_map for each in look.findings if (each.kind, each.check) == (kind, INVERTED)]
     few = len(called) < FEW * len(with_map)

@@ -50,9 +50,12 @@ class Finding:
 
 @dataclass(frozen=True, eq=False)
 class MapLook:
-    """A map. thumb: 16×16 of its brightness. colours: shares of its area, the largest ones. fit: over its picture."""
+    """A map. thumb: 16×16 of its brightness. like: how that goes with its picture's, as a correlation. colours: shares
+    of its area, the largest ones. fit: over its picture.
+    """
 
     thumb: Tensor
+    like: float
     colours: Mapping[int, float]
     fit: Fit | None
 
@@ -162,8 +165,9 @@ def _look(seen: _Seen, outlines: Mapping[str, Outline], side: int) -> Look:
     for kind, picture in seen.maps.items():
         plain = min(float(picture.std()), float(seen.picture.std())) < FLAT or kind == POSE
         found = None if plain else fit(seen.outline, outline(picture, is_map=True, side=side), others)
-        thumb = images.resize(picture.mean(1, keepdim=True), (16, 16))[0, 0]
-        maps[kind] = MapLook(thumb, _colours(picture), found)
+        thumb, own = _thumb(picture), _thumb(seen.picture)
+        like = float(torch.corrcoef(torch.stack([thumb.flatten(), own.flatten()]))[0, 1].nan_to_num())
+        maps[kind] = MapLook(thumb, like, _colours(picture), found)
     pixels = (seen.picture * 255).round().to(torch.uint8).numpy()
     return Look(
         seen.entry.name,
@@ -175,6 +179,10 @@ def _look(seen: _Seen, outlines: Mapping[str, Outline], side: int) -> Look:
         maps,
         tuple(seen.findings),
     )
+
+
+def _thumb(picture: Tensor) -> Tensor:
+    return images.resize(picture.mean(1, keepdim=True), (16, 16))[0, 0]
 
 
 def _colours(picture: Tensor) -> dict[int, float]:

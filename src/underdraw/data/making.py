@@ -17,6 +17,7 @@ from underdraw import images
 from underdraw.annotators import ANNOTATORS, Annotator, draw_knobs, given
 from underdraw.annotators.keypoint_files import from_openpose, to_openpose
 from underdraw.annotators.keypoints import Poses
+from underdraw.annotators.labels import LabelMap
 from underdraw.data.batches import generators
 from underdraw.data.buckets import Size, bucket_of, enlargement
 from underdraw.data.captions import told
@@ -173,9 +174,11 @@ def _given_map(kind: str, piece: Piece, name: str, own: Size, size: Size) -> Ten
 
 
 def _reads(look: Annotator, piece: Piece) -> bool:
-    """Whether a file is for the annotator to understand: numbers (`.npy`), or label maps, whose pixels may be ids."""
-    is_labels = look.meaning.reduction == "nearest" and type(look).read is not Annotator.read
-    return is_labels or piece.suffix not in ("", *images.SUFFIXES)
+    """Whether a file is for the annotator to understand: numbers (`.npy`), label maps, whose pixels may be ids, and
+    pictures whose transparent parts are masked.
+    """
+    means_more = isinstance(look, LabelMap) or look.condition == "inpaint"
+    return means_more or piece.suffix not in ("", *images.SUFFIXES)
 
 
 def _read_map(look: Annotator, data: bytes, suffix: str, own: Size, size: Size) -> Tensor:

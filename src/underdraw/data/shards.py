@@ -20,11 +20,12 @@ from underdraw.data.batches import PictureSet
 from underdraw.data.buckets import Size, bucket_batch
 from underdraw.data.encoding import pixels_of, to_bytes
 from underdraw.data.mirrors import draw_people, mirror_map, mirror_poses
+from underdraw.data.prepare import is_prepared
 from underdraw.data.sources import POSE
 from underdraw.data.stored import Attributes, Recent, Stored, stored_samples
 from underdraw.errors import InputError
 
-__all__ = ["ShardSet"]
+__all__ = ["ShardSet", "load_pictures"]
 
 MEMORY = 256
 """Megabytes of decoded pictures and maps that are kept."""
@@ -120,7 +121,8 @@ class ShardSet:
     def map(
         self, kind: str, indices: Tensor, mirror: Tensor | None = None, draws: Sequence[torch.Generator] | None = None
     ) -> Tensor:
-        """B×C×H×W in [0, 1]; zeros where a picture has no such map. Mirrored as `mirror_map` says.
+        """B×C×H×W in [0, 1]; zeros where a picture has no such map. Mirrored as `mirror_map` says. What is transparent
+        in the file, as the masked parts of inpaint maps are, is −1.
 
         draws: where pictures have several maps of a kind, each generator chooses one; otherwise it is the first.
         """
@@ -129,7 +131,8 @@ class ShardSet:
             found = self.samples[index].draws(kind)
             chosen = int(torch.randint(len(found), (), generator=draws[place])) if draws and found else 0
             wanted.append((index, found[chosen] if found else "", kind))
-        return self._stacked(wanted, mirror)
+        maps = self._stacked(wanted, mirror)
+        return torch.where(maps[:, 3:] > 0.5, maps[:, :3], -1.0) if maps.shape[1] == 4 else maps
 
     def gathered(self) -> PictureSet:
         """All of it in memory, for sets of one bucket that fit. Raises InputError for several buckets."""
@@ -186,3 +189,15 @@ class ShardSet:
         name = f"{sample.tar.name}: {sample.key}.{ending}"
         pixels = self._recent.get((index, ending), lambda: pixels_of(sample.read(ending), name))
         return pixels if not flip else mirror_map(kind, pixels) if kind else pixels.flip(-1)
+
+
+def load_pictures(folders: Sequence[str | Path], split: str | None = None, kinds: Sequence[str] = ()) -> PictureSet:
+    """Pictures of one size in memory, from prepared folders or image folders. Raises InputError as both do, and for a
+    mixture of them.
+    """
+    prepared = [is_prepared(folder) for folder in folders]
+    if not any(prepared):
+        return PictureSet.load(folders, split, kinds)
+    if not all(prepared):
+        raise InputError(f"{folders[prepared.index(False)]} is not prepared, and other folders are; prepare it too")
+    return ShardSet.load(folders, split, kinds).gathered()

@@ -64,7 +64,7 @@ def write_base_file(
         kind="base",
         unet=parts.unet.config,
         vae=parts.vae.config,
-        text_encoders=[{key: each for key, each in text.config.items() if key not in _PASSING} for text in parts.texts],
+        **{f"text_encoder_{place + 1}": _lasting(text.config) for place, text in enumerate(parts.texts)},
         scheduler=parts.scheduler,
         zero_empty=parts.zero_empty,
         **(about or {}),
@@ -113,6 +113,10 @@ def write_part(
     stem = "model" if part.model.startswith("CLIPText") else "diffusion_pytorch_model"
     _write_json(full_config(part.model, part.config, place), folder / "config.json")
     write_tensors(part.tensors, folder / f"{stem}.safetensors", dtype, metadata or {"format": "pt"})
+
+
+def _lasting(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: each for key, each in config.items() if key not in _PASSING}
 
 
 def _text(tower: Tower, text: Part, place: Path) -> dict[str, Tensor]:

@@ -77,7 +77,7 @@ def _read_single(place: Path) -> BaseParts:
         refuse_foreign(facts)
         raise CheckpointError(f"{place} is a {facts.kind}, not a base; a base has a U-Net, an autoencoder and CLIP")
     single = SingleFile(file)
-    scheduler = {**single.family.scheduler, **single.said.get("scheduler", {})}
+    scheduler = {**single.family.scheduler, **single.scheduler}
     if "ztsnr" in single.file.tensors:
         scheduler["rescale_betas_zero_snr"] = True
     parts = BaseParts(
@@ -89,7 +89,7 @@ def _read_single(place: Path) -> BaseParts:
         tokenizers=tuple(tower.pad for tower in single.family.towers),
         scheduler=scheduler,
         prediction=None,
-        zero_empty=bool(single.said.get("zero_empty", single.family.zero_empty)),
+        zero_empty=bool(file.said().get("zero_empty", single.family.zero_empty)),
         report=single.report(),
     )
     prediction = single.prediction()

@@ -174,7 +174,7 @@ def _config(file: TensorFile, shapes: Shapes, naming: Naming, base: Part | None)
             f"{file.path} is a ControlNet without {error}; the file is broken or of another kind"
         ) from error
     family = family_of(shown)
-    told: dict[str, Any] = file.said().get("control", {})
+    told = file.told("control")
     if not told and base is None:
         told = {"attention_head_dim": heads(shown, family, file.path)}
     elif not told and base and family_of(base.config).name == family.name:

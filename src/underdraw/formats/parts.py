@@ -89,7 +89,7 @@ def _empty(model: str, config: dict[str, Any], place: Path) -> nn.Module:
     try:
         with init_empty_weights(include_buffers=False):
             built = kind(kind.config_class(**config)) if hasattr(kind, "config_class") else kind.from_config(config)
-    except (TypeError, ValueError, KeyError, NotImplementedError) as error:
+    except Exception as error:  # whatever a library makes of a config that makes no sense
         raise CheckpointError(f"{place}: its config does not make a {model} ({first_line(error)})") from error
     module: nn.Module = built
     return module

@@ -66,6 +66,13 @@ class TensorFile:
             raise CheckpointError(f"{self.path}: its metadata can't be read ({error}); write it again") from error
         return told if isinstance(told, dict) else {}
 
+    def told(self, key: str) -> dict[str, Any]:
+        """A table of what we wrote, or nothing. Raises CheckpointError for metadata that only look like ours."""
+        table = self.said().get(key, {})
+        if not isinstance(table, dict):
+            raise CheckpointError(f"{self.path}: {key} in its metadata is no table; write the file again")
+        return table
+
 
 def shapes_of(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
     """Names and shapes alone."""

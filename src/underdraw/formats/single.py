@@ -41,7 +41,7 @@ class SingleFile:
     """The parts of a base that one file holds. Raises CheckpointError where it is of no family that we know."""
 
     def __init__(self, file: TensorFile) -> None:
-        self.file, self.said = file, file.said()
+        self.file, self.scheduler = file, file.told("scheduler")
         self._left_out: Counter[str] = Counter()
         self._unknown: list[str] = []
         self.unet = self._unet()
@@ -61,12 +61,11 @@ class SingleFile:
     @cached_property
     def texts(self) -> tuple[Part, ...]:
         """The text encoders of the family. Raises CheckpointError where one is missing."""
-        told = self.said.get("text_encoders", ())
         parts = []
         for place, tower in enumerate(self.family.towers):
             tensors = self._open_clip(tower) if tower.naming == "open-clip" else self._clip(tower)
             shown = text_config(shapes_of(tensors))
-            said = told[place] if place < len(told) else {}
+            said = self.file.told(f"text_encoder_{place + 1}")
             parts.append(Part(tower.model, text_unsaid(shown, tower) | said | shown, tensors))
         return tuple(parts)
 
@@ -85,7 +84,7 @@ class SingleFile:
 
         None where nothing says it: SD 2.x has both kinds, of the same shapes.
         """
-        told = self.said.get("scheduler", {}).get("prediction_type")
+        told = self.scheduler.get("prediction_type")
         told = told or self.file.metadata.get("modelspec.prediction_type")
         beside = self.file.path.with_suffix(".yaml")
         if "v_pred" in self.file.tensors or told in ("v", "v_prediction"):
@@ -108,7 +107,7 @@ class SingleFile:
                 f"{self.file.path} is no Stable Diffusion 1.x, 2.x or XL: its U-Net lacks {error}"
             ) from error
         family = family_of(shown)
-        told = self.said.get("unet") or {"attention_head_dim": heads(shown, family, self.file.path)}
+        told = self.file.told("unet") or {"attention_head_dim": heads(shown, family, self.file.path)}
         config = {"sample_size": family.size} | unsaid(shown, family) | told | shown
         mine = self._known(tensors, unet_table(config), UNET)
         return Part("UNet2DConditionModel", config, translate(mine, unet_table(config), self.file.path))
@@ -174,8 +173,7 @@ def _vae_config(
         shown = vae_config(shapes_of(tensors), naming)
     except (KeyError, IndexError, ValueError) as error:
         raise CheckpointError(f"{file.path}: its autoencoder lacks {error}; it is of another model") from error
-    told: dict[str, Any] = file.said().get("vae", {})
-    return {"scaling_factor": family.latent_scale, "sample_size": 8 * family.size} | told | shown
+    return {"scaling_factor": family.latent_scale, "sample_size": 8 * family.size} | file.told("vae") | shown
 
 
 def _layer(name: str) -> int:

@@ -2,7 +2,7 @@
 
 import torch
 
-from underdraw.data.batches import PictureSet
+from underdraw.data.shards import load_pictures
 from underdraw.training.clip import ClipTask
 from underdraw.training.control import ControlTask
 from underdraw.training.denoiser import DenoiserTask
@@ -19,8 +19,8 @@ def build_task(recipe: Recipe) -> Task:
     """Read the pictures and build what learns. Raises InputError or CheckpointError for what is missing."""
     if recipe.threads:
         torch.set_num_threads(recipe.threads)
-    pictures = PictureSet.load(recipe.data.folders, recipe.data.split, recipe.data.maps)
-    watched = PictureSet.load(recipe.data.folders, recipe.data.watch_split, recipe.data.maps)
+    pictures = load_pictures(recipe.data.folders, recipe.data.split, recipe.data.maps)
+    watched = load_pictures(recipe.data.folders, recipe.data.watch_split, recipe.data.maps)
     match recipe.learn:
         case Vae() as config:
             return VaeTask(recipe, config, pictures, watched)
