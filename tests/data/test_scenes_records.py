@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from underdraw.data.folder import Record, write_folder
-from underdraw.data.scenes import COLOURS, KINDS, records, sample
+from underdraw.data.scenes import COLOURS, KINDS, records, render, sample
 from underdraw.data.scenes.captions import FLOORS, relate
 from underdraw.data.scenes.parts import Thing, Vector
 from underdraw.data.scenes.vocabulary import POSES, SUBSTANCES, TIMES
@@ -145,6 +145,9 @@ def test_records_carry_maps_and_json() -> None:
     record = RECORDS[0]
     assert set(record.maps) == {"depth", "normal", "segmentation", "lines"}
     assert [record.maps[kind].shape[0] for kind in ("depth", "normal", "segmentation", "lines")] == [1, 3, 3, 1]
+    views = render([sample(record.attributes["seed"])], (record.image.shape[-1], record.image.shape[-2]))
+    assert torch.equal(record.maps["normal"][0], 1 - views.normal[0, 0]), "red is left, as ControlNet 1.1's normals"
+    assert torch.equal(record.maps["normal"][1:], views.normal[0, 1:])
     assert json.loads(json.dumps(record.attributes, ensure_ascii=False)) == record.attributes
     assert record.attributes["split"] == "train" and record.attributes["seed"] == 20_000
     for thing in _objects(record):

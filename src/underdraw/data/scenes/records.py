@@ -53,11 +53,16 @@ def records(
             yield _record(scene, views, index, language)
 
 
+def _red_left(normal: Tensor) -> Tensor:
+    """Normals 3×H×W, encoded with x to the right, as ControlNet 1.1's are (NormalBae: red is left, green is up)."""
+    return torch.cat([1 - normal[:1], normal[1:]])
+
+
 def _record(scene: Scene, views: Views, index: int, language: str) -> Record:
     attributes = attributes_of(scene, views, index)
     maps = {
         "depth": views.condition[index],
-        "normal": views.normal[index],
+        "normal": _red_left(views.normal[index]),
         "segmentation": palette(views.semantic[index]),
         "lines": views.lines[index],
     }
