@@ -143,6 +143,8 @@ EXTRAS = {
     "cond_stage_model.transformer.text_model.embeddings.position_ids": torch.arange(77)[None],
     "cond_stage_model.logit_scale": torch.ones(1),
     "control_model.zero_convs.0.0.weight": torch.ones(2),
+    "cond_stage_model.transformer.text_projection.weight": torch.ones(2, 2),
+    "cond_stage_model.transformer.text_model.something": torch.ones(2),
     "somebody.else": torch.ones(2),
     f"{UNET}input_blocks.1.9.weight": torch.ones(2),
 }
@@ -153,8 +155,9 @@ def test_what_is_left_over_is_accounted_for(files: dict[str, Path], tmp_path: Pa
     path = changed(files["sd1"], tmp_path / "x.safetensors", lambda tensors: tensors.update(EXTRAS))
     report = read_base(path).report
     assert report.read == len(load_file(files["sd1"]))
-    assert set(report.unknown) == {"somebody.else", f"{UNET}input_blocks.1.9.weight"}
-    assert sum(report.ignored.values()) == len(EXTRAS) - 2
+    strange = "cond_stage_model.transformer.text_model.something"
+    assert set(report.unknown) == {"somebody.else", f"{UNET}input_blocks.1.9.weight", strange}
+    assert sum(report.ignored.values()) == len(EXTRAS) - 3
     assert report.read + sum(report.ignored.values()) + len(report.unknown) == len(load_file(path))
     assert report.ignored["a second copy of the weights (a moving average)"] == 2
     assert same(open_base(path).unet, base("sd1").unet)
@@ -297,6 +300,7 @@ def broken(files: dict[str, Path], tmp_path: Path, change: Callable[[dict[str, T
     return line
 
 
+CLIP = "cond_stage_model.transformer.text_model."
 FIRST = f"{UNET}input_blocks.0.0.weight"
 
 
@@ -312,6 +316,9 @@ FIRST = f"{UNET}input_blocks.0.0.weight"
         (lambda each: each.pop(f"{VAE}quant_conv.bias"), "lacks 1 tensors (quant_conv.bias)"),
         (lambda each: [each.pop(name) for name in list(each) if VAE in name], "has no autoencoder"),
         (lambda each: [each.pop(name) for name in list(each) if name.startswith("cond")], "has no text encoder"),
+        (lambda each: each.pop(f"{CLIP}embeddings.token_embedding.weight"), "its text encoder (cond_stage_model"),
+        (lambda each: each.pop(f"{CLIP}encoder.layers.0.mlp.fc1.weight"), "fc1.weight'"),
+        (lambda each: each.pop(f"{CLIP}final_layer_norm.bias"), "lacks 1 tensors (final_layer_norm.bias)"),
         (lambda each: [each.pop(name) for name in list(each) if UNET in name], "is a vae, not a base"),
         (lambda each: each.update({FIRST: torch.zeros(32, 5, 3, 3)}), "the depth model"),
         (lambda each: each.update({FIRST: torch.zeros(32, 7, 3, 3)}), "the x4 upscaler"),

@@ -201,8 +201,25 @@ def test_a_tensor_that_claims_more_than_the_file_holds(tmp_path: Path) -> None:
     refused(path, "claims more weights than it holds")
 
 
+def test_tables_without_end(tmp_path: Path) -> None:
+    """A pickle can hold a table that holds itself."""
+    for key in ("state_dict", "x"):
+        told: dict[str, Any] = dict(TENSORS)
+        told[key] = told
+        refused(saved(tmp_path / "x.pth", told), "without end")
+    deep: dict[str, Any] = {}
+    inner = deep
+    for _ in range(400):
+        inner["x"] = {}
+        inner = inner["x"]
+    refused(saved(tmp_path / "x.pth", deep), "without end")
+
+
 def test_metadata_that_is_not_ours(tmp_path: Path) -> None:
     save_file(TENSORS, tmp_path / "x.safetensors", metadata={"underdraw": "{"})
+    with pytest.raises(CheckpointError, match=r"its metadata can't be read"):
+        open_tensors(tmp_path / "x.safetensors").said()
+    save_file(TENSORS, tmp_path / "x.safetensors", metadata={"underdraw": "[" * 100_000})
     with pytest.raises(CheckpointError, match=r"its metadata can't be read"):
         open_tensors(tmp_path / "x.safetensors").said()
     save_file(TENSORS, tmp_path / "x.safetensors", metadata={"underdraw": "[1]"})

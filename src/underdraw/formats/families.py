@@ -151,7 +151,10 @@ _IGNORED_ENDS = {
     "a table that every CLIP has": ("position_ids",),
     "the scale of CLIP's own loss": ("logit_scale",),
 }
-_TEXT_HEADS = tuple(f"cond_stage_model.{part}text_projection" for part in ("", "transformer.", "model."))
+_TEXT_HEADS = (
+    *(f"cond_stage_model.{part}text_projection" for part in ("", "transformer.", "model.")),
+    "conditioner.embedders.0.transformer.text_projection",
+)
 
 
 def ignored(name: str) -> str | None:

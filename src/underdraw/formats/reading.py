@@ -26,6 +26,8 @@ _INDEX_LIMIT = 64 * 2**20
 """No pickle is unpickled that is larger, in bytes; its tensors lie beside it."""
 _LEGACY_LIMIT = 8 * 2**30
 """No pickle of before torch 1.6 is read that is larger, in bytes: those can't be mapped."""
+_DEEPEST = 8
+"""How deep tables may lie in tables."""
 _MARKS = {
     b"version https://git-lfs": "is a Git LFS pointer, not the weights; fetch them with git lfs pull",
     b"<!DOCTYPE": "is a web page, not the weights; download the file itself",
@@ -62,7 +64,7 @@ class TensorFile:
         """What we wrote into the file ourselves: the table under `underdraw` in its metadata, or nothing."""
         try:
             told = json.loads(self.metadata.get("underdraw", "{}"))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise CheckpointError(f"{self.path}: its metadata can't be read ({error}); write it again") from error
         return told if isinstance(told, dict) else {}
 
@@ -144,9 +146,9 @@ def _pickled(place: Path, zipped: bool) -> TensorFile:
         ) from error
     except Exception as error:  # torch's loader raises whatever a broken pickle makes of it
         raise CheckpointError(f"{place} is truncated or broken ({first_line(error)}); copy it again") from error
-    while isinstance(told, dict) and isinstance(told.get("state_dict"), dict):
-        told = told["state_dict"]
-    found = dict(_flat(told, ""))
+    for _ in range(_DEEPEST):
+        told = told["state_dict"] if isinstance(told, dict) and isinstance(told.get("state_dict"), dict) else told
+    found = dict(_flat(told, "", place))
     tensors = {name: each for name, each in found.items() if isinstance(each, Tensor)}
     if sum(each.numel() * each.element_size() for each in tensors.values()) > 4 * size:
         raise CheckpointError(f"{place} claims more weights than it holds; it is not opened")
@@ -166,13 +168,15 @@ def _check_archive(place: Path) -> None:
             raise CheckpointError(f"{place} is no archive that torch has written ({member.filename}); it is not opened")
 
 
-def _flat(told: object, prefix: str) -> Iterator[tuple[str, object]]:
-    """The leaves of nested tables under dotted names."""
-    if isinstance(told, Mapping):
-        for key, value in told.items():
-            yield from _flat(value, f"{prefix}{key}" if not isinstance(value, Mapping) else f"{prefix}{key}.")
-    else:
-        yield prefix, told
+def _flat(told: object, prefix: str, place: Path, depth: int = 0) -> Iterator[tuple[str, object]]:
+    """The leaves of nested tables under dotted names. Raises CheckpointError for tables without end."""
+    if not isinstance(told, Mapping):
+        yield prefix.removesuffix("."), told
+        return
+    if depth > _DEEPEST:
+        raise CheckpointError(f"{place} nests tables in tables without end; it is not opened")
+    for key, value in told.items():
+        yield from _flat(value, f"{prefix}{key}.", place, depth + 1)
 
 
 def _asked(error: Exception) -> str:

@@ -15,7 +15,7 @@ from underdraw.formats.parts import Part
 from underdraw.formats.reading import TensorFile, shapes_of
 from underdraw.formats.shapes import Naming, heads, text_config, text_unsaid, unet_config, unsaid, vae_config
 from underdraw.formats.tables import Table, known, translate
-from underdraw.formats.text_names import clip_from_original, open_clip_from_original, open_clip_table
+from underdraw.formats.text_names import clip_from_original, clip_table, open_clip_from_original, open_clip_table
 from underdraw.formats.unet_names import unet_table
 from underdraw.formats.vae_names import modern, vae_from_original, vae_table
 
@@ -25,6 +25,7 @@ _STRANGERS = {
     5: "the depth model of Stable Diffusion 2, which wants a depth map beside its sample",
     7: "the x4 upscaler, which wants a small picture beside its sample",
 }
+_CLIP_LAYER = re.compile(r"text_model\.encoder\.layers\.(\d+)\.")
 _UNHEARD = "a layer of the text encoder that nobody hears"
 
 
@@ -64,7 +65,7 @@ class SingleFile:
         parts = []
         for place, tower in enumerate(self.family.towers):
             tensors = self._open_clip(tower) if tower.naming == "open-clip" else self._clip(tower)
-            shown = text_config(shapes_of(tensors))
+            shown = self._shown(tensors, tower)
             said = self.file.told(f"text_encoder_{place + 1}")
             parts.append(Part(tower.model, text_unsaid(shown, tower) | said | shown, tensors))
         return tuple(parts)
@@ -113,10 +114,9 @@ class SingleFile:
         return Part("UNet2DConditionModel", config, translate(mine, unet_table(config), self.file.path))
 
     def _clip(self, tower: Tower) -> dict[str, Tensor]:
-        mine = {name: each for name, each in self._found(tower).items() if not ignored(tower.prefix + name)}
-        for name in self._found(tower).keys() - mine.keys():
-            _leave(tower.prefix + name, self._left_out, self._unknown)
-        return clip_from_original(mine)
+        found = clip_from_original(self._found(tower))
+        layers = 1 + max((int(each[1]) for name in found if (each := _CLIP_LAYER.match(name))), default=-1)
+        return self._known(found, clip_table(layers), tower.prefix)
 
     def _open_clip(self, tower: Tower) -> dict[str, Tensor]:
         found = self._found(tower)
@@ -129,6 +129,12 @@ class SingleFile:
         if tower.model == "CLIPTextModel":
             del table["text_projection"]
         return open_clip_from_original(self._known(spoken, table, tower.prefix), heard, self.file.path)
+
+    def _shown(self, tensors: Mapping[str, Tensor], tower: Tower) -> dict[str, Any]:
+        try:
+            return text_config(shapes_of(tensors))
+        except (KeyError, ValueError) as error:
+            raise CheckpointError(f"{self.file.path}: its text encoder ({tower.prefix}…) lacks {error}") from error
 
     def _found(self, tower: Tower) -> dict[str, Tensor]:
         found = self.file.under(tower.prefix)

@@ -13,7 +13,7 @@ from torch import Tensor
 from underdraw.errors import CheckpointError
 from underdraw.formats.tables import flip, translate
 
-__all__ = ["clip_from_original", "open_clip_from_original", "open_clip_table", "open_clip_to_original"]
+__all__ = ["clip_from_original", "clip_table", "open_clip_from_original", "open_clip_table", "open_clip_to_original"]
 
 _LAYER = {
     "ln_1": "layer_norm1",
@@ -37,6 +37,11 @@ _QKV = ("q_proj", "k_proj", "v_proj")
 def clip_from_original(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """CLIP-L as transformers writes it; files of before 2023 leave out `text_model.`."""
     return {name if name.startswith("text_") else f"text_model.{name}": each for name, each in tensors.items()}
+
+
+def clip_table(layers: int) -> dict[str, str]:
+    """The parts of CLIP-L, which are called the same on both sides."""
+    return {name: name for name in open_clip_table(layers).values() if not name.startswith("text_projection")}
 
 
 def open_clip_table(layers: int) -> dict[str, str]:
