@@ -9,7 +9,7 @@ from pathlib import Path
 
 from underdraw.errors import InputError
 
-__all__ = ["atomic", "inside"]
+__all__ = ["atomic", "cache_folder", "inside", "models_folder"]
 
 MASK = os.umask(0)
 """The user's umask, which can only be read by setting it."""
@@ -36,6 +36,17 @@ def atomic(path: str | Path) -> Iterator[Path]:
         raise InputError(f"cannot write {final}: {error.strerror or error}") from error
     finally:
         _remove(draft)
+
+
+def cache_folder() -> Path:
+    """Where what can be had again is kept: `underdraw` in the user's cache."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "underdraw"
+
+
+def models_folder() -> Path:
+    """Where weights lie that are not the package's own: UNDERDRAW_MODELS, else `models` in the cache folder."""
+    given = os.environ.get("UNDERDRAW_MODELS")
+    return Path(given).expanduser() if given else cache_folder() / "models"
 
 
 def inside(folder: Path, name: str) -> Path:

@@ -13,8 +13,9 @@ import torch
 from tests.annotators.hub import COMMIT, Hub, serve
 from underdraw.annotators.learned import fetching
 from underdraw.annotators.learned.fetching import allow_downloads, fetch, provide
-from underdraw.annotators.learned.weights import RECORD, Weights, digest, find, harmless, recorded, store, verify
+from underdraw.annotators.learned.weights import RECORD, Weights, digest, find, harmless, recorded, verify
 from underdraw.errors import CheckpointError, InputError
+from underdraw.files import models_folder
 
 FILES = {"config.json": b"{}", "preprocessor_config.json": b"[]", "model.safetensors": b"numbers" * 1000}
 SHA = {name: hashlib.sha256(data).hexdigest() for name, data in FILES.items()}
@@ -46,19 +47,19 @@ def fill(folder: Path, files: dict[str, bytes] = FILES) -> Path:
 
 class TestPlaces:
     def test_the_environment_says_where_the_store_is(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        assert store() == tmp_path / "store"
+        assert models_folder() == tmp_path / "store"
         monkeypatch.delenv("UNDERDRAW_MODELS")
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-        assert store() == tmp_path / "underdraw" / "models"
+        assert models_folder() == tmp_path / "underdraw" / "models"
         monkeypatch.delenv("XDG_CACHE_HOME")
-        assert store() == Path.home() / ".cache" / "underdraw" / "models"
+        assert models_folder() == Path.home() / ".cache" / "underdraw" / "models"
 
     def test_an_ordinary_folder_is_found(self, tmp_path: Path) -> None:
         assert find(ONE) is None
         folder = fill(tmp_path / "store" / "some--one")
         assert provide(ONE, "kind") == folder
 
-    @pytest.mark.parametrize("root", ["store", "cache"])
+    @pytest.mark.parametrize("root", ["cache"])
     def test_the_layout_of_the_hubs_cache_is_found(self, tmp_path: Path, root: str) -> None:
         model = tmp_path / root / "models--some--one"
         place = fill(model / "snapshots" / COMMIT)
@@ -98,11 +99,11 @@ class TestConsent:
             "depth_of_mine needs some/one (MIT, 12 MB)",
             "UNDERDRAW_DOWNLOAD=1",
             "put config.json, preprocessor_config.json, model.safetensors or pytorch_model.bin into",
-            str(store() / "some--one"),
+            str(models_folder() / "some--one"),
         ):
             assert part in line
         assert hub.asked == []
-        assert not store().exists()
+        assert not models_folder().exists()
 
     @pytest.mark.parametrize("word", ["0", "", "no", "false"])
     def test_these_are_no_consent(self, hub: Hub, monkeypatch: pytest.MonkeyPatch, word: str) -> None:
@@ -138,8 +139,8 @@ class TestFetching:
         assert recorded(folder) == {name: {"revision": COMMIT, "sha256": SHA[name]} for name in FILES}
         assert json.loads((folder / RECORD).read_text())["repository"] == "some/one"
         verify(folder, ONE)
-        assert [path.name for path in store().iterdir() if not path.name.startswith(".")] == ["some--one"]
-        assert not list(store().glob("*.part"))
+        assert [path.name for path in models_folder().iterdir() if not path.name.startswith(".")] == ["some--one"]
+        assert not list(models_folder().glob("*.part"))
 
     def test_it_is_fetched_once(self, hub: Hub) -> None:
         fetch(ONE)
@@ -197,7 +198,7 @@ class TestFetching:
         with pytest.raises(CheckpointError, match=reason) as caught:
             fetch(weights)
         assert "\n" not in str(caught.value)
-        assert not list(store().rglob("*.*[!k]"))
+        assert not list(models_folder().rglob("*.*[!k]"))
 
     def test_a_file_that_changed_on_its_way_is_refused(self, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
         listed = hub.listing("some/one")

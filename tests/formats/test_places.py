@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from underdraw.errors import CheckpointError, ConfigError
+from underdraw.files import models_folder
 from underdraw.formats.base_writing import write_base_file, write_base_folder
 from underdraw.formats.hub import cached, fetch_file, fetch_folder
 from underdraw.formats.opening import open_base
-from underdraw.formats.places import listed, locate_base, locate_control, locate_vae, models_folder, shelves
+from underdraw.formats.places import listed, locate_base, locate_control, locate_vae, shelves
 
 from .tiny import base, parts, same
 

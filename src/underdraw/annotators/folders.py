@@ -1,26 +1,20 @@
 """Whole folders: several workers, what exists is kept, what fails is told, and the rest goes on."""
 
 import json
-import multiprocessing
 from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-
-import cv2
-import torch
 
 from underdraw import images
 from underdraw.annotators.protocol import Annotator
 from underdraw.errors import InputError, UnderdrawError
+from underdraw.workers import in_order
 
 __all__ = ["Outcome", "annotate_file", "annotate_folder", "sources"]
 
 RECIPE = "annotator"
 """The PNG text chunk that says how a map was made."""
-CHUNK = 4
-"""Pictures that are handed to a worker at once."""
 
 
 @dataclass(frozen=True)
@@ -58,15 +52,7 @@ def annotate_folder(
     targets = [target / source.relative_to(folder).with_suffix(".png") for source in found]
     often = Counter(targets)
     jobs = [_Job(look, source, to, size, often[to] > 1) for source, to in zip(found, targets, strict=True)]
-    if workers == 1:
-        yield from map(_outcome, jobs)
-        return
-    context = multiprocessing.get_context("spawn")  # a fork would inherit the libraries' locks without their threads
-    with ProcessPoolExecutor(min(workers, len(jobs)), context, initializer=_alone) as pool:
-        try:
-            yield from pool.map(_outcome, jobs, chunksize=CHUNK)
-        finally:
-            pool.shutdown(cancel_futures=True)
+    yield from in_order(_outcome, jobs, min(workers, len(jobs)))
 
 
 def sources(look: Annotator, folder: Path, besides: Path | None = None) -> list[Path]:
@@ -127,9 +113,3 @@ def _is_kept(job: _Job) -> bool:
 
 def _recipe(look: Annotator, size: tuple[int, int] | None) -> str:
     return json.dumps({"kind": look.kind, "settings": look.settings, "size": size}, sort_keys=True)
-
-
-def _alone() -> None:
-    """In a worker: one thread; the other cores have workers of their own."""
-    torch.set_num_threads(1)
-    cv2.setNumThreads(1)

@@ -58,8 +58,9 @@ def models(
 ) -> None:
     """What models are here: in the package, in the folder of models (UNDERDRAW_MODELS; A1111's or ComfyUI's root will
     do), and in the hub's cache."""
+    from underdraw.files import models_folder
     from underdraw.formats.hub import cached, hub_cache
-    from underdraw.formats.places import EMBEDDED, KINDS, listed, locate_base, models_folder
+    from underdraw.formats.places import EMBEDDED, KINDS, listed, locate_base
 
     seen: dict[Path, str] = {locate_base(EMBEDDED): EMBEDDED}
     for kind in KINDS:

@@ -15,8 +15,9 @@ PACKAGES = ("torch", "diffusers", "transformers", "accelerate", "safetensors", "
 def health() -> dict[str, Any]:
     """Facts by name, in the order in which they are shown: words, or lists of words."""
     import underdraw
+    from underdraw.files import models_folder
     from underdraw.formats.hub import hub_cache
-    from underdraw.formats.places import EMBEDDED, locate_base, models_folder
+    from underdraw.formats.places import EMBEDDED, locate_base
 
     embedded = (locate_base(EMBEDDED) / "model_index.json").exists()
     return {

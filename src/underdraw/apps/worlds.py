@@ -1,6 +1,5 @@
 """`underdraw scenes` and `underdraw stickers`: the two worlds, written as image folders."""
 
-import os
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,6 +10,7 @@ from typer import Argument, Option
 from underdraw.apps.terminal import bar, result
 from underdraw.apps.values import folder_path, parse_size
 from underdraw.errors import ConfigError
+from underdraw.files import cache_folder
 
 if TYPE_CHECKING:
     from underdraw.data.folder import Record
@@ -71,14 +71,10 @@ def stickers(
     if not 1 <= variants <= 1000:
         raise ConfigError(f"variants = {variants} makes no sense; give a number from 1 to 1000")
     target, pixels = folder_path(output), parse_size(size)
-    found = load(fetch(packages or _cache() / "stickers"))
+    found = load(fetch(packages or cache_folder() / "stickers"))
     chosen = [sticker for sticker in found if split in (None, split_of(sticker.concept))]
     drawn = records(chosen, pixels, seed, variants, background=background)
     _write(drawn, target, "stickers", len(chosen) * variants, as_json)
-
-
-def _cache() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "underdraw"
 
 
 def _write(records: "Iterable[Record]", folder: Path, what: str, total: int, as_json: bool) -> None:

@@ -14,8 +14,8 @@ from underdraw.data.looking import Finding, Look, look_at
 from underdraw.data.prepare import is_prepared
 from underdraw.data.shards import ShardSet
 from underdraw.data.sources import Entry, Source
-from underdraw.data.workers import in_order
 from underdraw.images import MIN_SIDE
+from underdraw.workers import in_order
 
 __all__ = ["Audit", "audit", "facts", "sorts", "summary"]
 

@@ -25,9 +25,9 @@ from underdraw.data.making import Outcome, make, probe
 from underdraw.data.packing import SHARDS, Packer, Shard, finished, to_json
 from underdraw.data.preparation import Preparation
 from underdraw.data.sources import Entry, Problem, Source, channels_of, reduction_of, tally
-from underdraw.data.workers import in_order
 from underdraw.errors import InputError
 from underdraw.files import atomic
+from underdraw.workers import in_order
 
 __all__ = ["DATASET", "QUARANTINE", "Progress", "is_prepared", "prepare"]
 

@@ -4,17 +4,17 @@ UNDERDRAW_MODELS names the folder of models. If it is the root of an A1111 or a 
 everything below it is looked through.
 """
 
-import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from underdraw.errors import ConfigError
+from underdraw.files import models_folder
 from underdraw.formats.families import FAMILIES
 from underdraw.formats.hub import fetch_file, fetch_folder
 from underdraw.registry import nearest
 
-__all__ = ["EMBEDDED", "KINDS", "listed", "locate_base", "locate_control", "locate_vae", "models_folder", "shelves"]
+__all__ = ["EMBEDDED", "KINDS", "listed", "locate_base", "locate_control", "locate_vae", "shelves"]
 
 EMBEDDED = "embedded"
 """The name of the base that ships inside the package."""
@@ -40,14 +40,6 @@ _LAYOUTS: tuple[dict[str, tuple[str, ...]], ...] = (
 )
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 _HUB_FILE = re.compile(r"([\w-][\w.-]*/[\w-][\w.-]*)/(.+\.(?:safetensors|ckpt|pth|pt|bin))")
-
-
-def models_folder() -> Path:
-    """The folder of models: UNDERDRAW_MODELS, else `underdraw/models` in the user's cache."""
-    if given := os.environ.get("UNDERDRAW_MODELS"):
-        return Path(given).expanduser()
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(cache) / "underdraw" / "models"
 
 
 def shelves(kind: str) -> list[Path]:

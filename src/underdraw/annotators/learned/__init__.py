@@ -25,7 +25,7 @@ from underdraw.annotators.learned.segmentation import (
     SegSegFormer,
     SegUperNet,
 )
-from underdraw.annotators.learned.weights import Weights, store
+from underdraw.annotators.learned.weights import Weights
 
 __all__ = [
     "DepthAnything",
@@ -57,5 +57,4 @@ __all__ = [
     "allow_downloads",
     "close_networks",
     "fetch",
-    "store",
 ]

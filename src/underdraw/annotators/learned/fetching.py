@@ -9,9 +9,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from underdraw.annotators.learned.weights import RECORD, Weights, digest, find, recorded, store
+from underdraw.annotators.learned.weights import RECORD, Weights, digest, find, recorded
 from underdraw.errors import CheckpointError, InputError, UnderdrawError
-from underdraw.files import atomic
+from underdraw.files import atomic, models_folder
 
 __all__ = ["LARGEST", "allow_downloads", "fetch", "provide"]
 
@@ -47,7 +47,7 @@ def provide(weights: Weights, kind: str) -> Path:
         names = ", ".join(group.replace("|", " or ") for group in weights.files)
         raise CheckpointError(
             f"{kind} needs {weights}, which is not there: allow its download ({_CONSENT}=1), "
-            f"or put {names} into {store() / weights.place}"
+            f"or put {names} into {models_folder() / weights.place}"
         )
     return fetch(weights)
 
@@ -59,7 +59,7 @@ def fetch(weights: Weights) -> Path:
     """
     from filelock import FileLock
 
-    folder = store() / weights.place
+    folder = models_folder() / weights.place
     if _is_on("HF_HUB_OFFLINE"):
         raise CheckpointError(f"{weights} cannot be fetched while HF_HUB_OFFLINE is set; unset it, or fill {folder}")
     try:
@@ -111,7 +111,7 @@ def _got(weights: Weights, draft: Path) -> tuple[str, dict[str, str]]:
         raise
     except Exception as error:  # whatever the hub's client or its transport raises
         reason = (str(error) or type(error).__name__).strip().partition("\n")[0]
-        place = store() / weights.place
+        place = models_folder() / weights.place
         raise CheckpointError(f"cannot fetch {weights}: {reason}; try again, or fill {place}") from error
     announced = {name: entry.lfs.sha256 for name, entry in listed.items() if entry.lfs} | dict(weights.sha256)
     return about.sha or weights.revision, {name: _checked(weights, name, draft, announced) for name in names}

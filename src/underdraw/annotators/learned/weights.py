@@ -17,8 +17,9 @@ from pathlib import Path
 import torch
 
 from underdraw.errors import CheckpointError
+from underdraw.files import models_folder
 
-__all__ = ["FOLDER", "RECORD", "Weights", "digest", "find", "harmless", "present", "recorded", "store", "verify"]
+__all__ = ["FOLDER", "RECORD", "Weights", "digest", "find", "harmless", "present", "recorded", "verify"]
 
 FOLDER = ("config.json", "preprocessor_config.json", "model.safetensors|pytorch_model.bin")
 """What a transformers folder is made of; of names between bars, the first that is there."""
@@ -52,14 +53,6 @@ class Weights:
     def place(self) -> str:
         """The name of its folder in the store."""
         return self.repository.replace("/", "--")
-
-
-def store() -> Path:
-    """The folder that holds the weights: UNDERDRAW_MODELS, else `underdraw/models` in the user's cache."""
-    if given := os.environ.get("UNDERDRAW_MODELS"):
-        return Path(given).expanduser()
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(cache) / "underdraw" / "models"
 
 
 def find(weights: Weights) -> Path | None:
@@ -124,7 +117,7 @@ def harmless(path: Path) -> None:
 
 
 def _places(weights: Weights) -> Iterator[Path]:
-    for root in (store(), _hub_cache()):
+    for root in (models_folder(), _hub_cache()):
         yield root / weights.place
         model = root / f"models--{weights.place}"
         yield model / "snapshots" / (_commit(model) if weights.revision == "main" else weights.revision)

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from underdraw.annotators.learned.weights import digest, store
+from underdraw.annotators.learned.weights import digest
 from underdraw.errors import CheckpointError, MissingExtra
+from underdraw.files import models_folder
 
 __all__ = ["EXTRA", "FILES", "PACKAGE", "WHEEL", "Floats", "Network", "folder", "network"]
 
@@ -57,7 +58,7 @@ class Network:
 
 def folder() -> Path:
     """Where the files are looked for: `mediapipe` in the store of weights."""
-    return store() / "mediapipe"
+    return models_folder() / "mediapipe"
 
 
 def network(name: str) -> Network:
