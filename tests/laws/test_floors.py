@@ -12,7 +12,7 @@ import pytest
 HOUSE = Path(__file__).parents[2]
 SOURCE = HOUSE / "src" / "underdraw"
 FLOORS: tuple[set[str], ...] = (
-    {"config", "errors", "files", "images", "registry", "types", "workers"},
+    {"allocator", "config", "errors", "files", "images", "registry", "types", "workers"},
     {"annotators", "model"},
     {"data", "formats"},
     {"generation", "training"},

@@ -10,6 +10,7 @@ import typer
 from typer.exceptions import TyperException
 
 import underdraw
+from underdraw.allocator import keep_pages
 from underdraw.apps import datasets, files, learning, maps, measuring, pictures, tour, worlds
 from underdraw.apps.terminal import hush, say
 from underdraw.errors import UnderdrawError
@@ -47,6 +48,7 @@ def options(
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line (default: this process's). 0: done; 2: a mistake, told in one line; 130: interrupted."""
     hush()
+    keep_pages()
     try:
         code = app(list(sys.argv[1:] if arguments is None else arguments), prog_name="underdraw", standalone_mode=False)
     except UnderdrawError as error:

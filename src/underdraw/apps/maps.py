@@ -12,6 +12,7 @@ from typer import Argument, Option
 from underdraw.apps.terminal import bar, result, say
 from underdraw.apps.values import folder_path, parse_settings, parse_size, png_path
 from underdraw.errors import ConfigError, InputError
+from underdraw.workers import summon
 
 if TYPE_CHECKING:
     from underdraw.annotators import Annotator
@@ -40,6 +41,8 @@ def extract(
     as_json: Annotated[bool, Option("--json", help="One JSON object a map on stdout.")] = False,
 ) -> int:
     """Make the condition map of a picture, or of all pictures in a folder."""
+    if source.is_dir() and workers != 1:
+        summon("underdraw.annotators.folders")
     from underdraw.annotators import allow_downloads
 
     with allow_downloads() if download else nullcontext():
