@@ -78,10 +78,9 @@ def drawn(seed: int) -> Scene:
 
 
 def room(record: Record) -> Scene:
-    """A room with its true maps. Red is left in an annotator's normals, right in a room's."""
+    """A room with its true maps."""
     maps = {kind: images.to_uint8(record.maps[kind]).copy() for kind in ("depth", "normal", "segmentation")}
     maps["depth"] = np.repeat(maps["depth"], 3, 2)
-    maps["normal"][..., 0] = 255 - maps["normal"][..., 0]
     return with_canny(Scene(images.to_uint8(record.image), dict(maps), record.text))
 
 
