@@ -13,10 +13,21 @@ from underdraw.errors import ConfigError
 
 __all__ = ["COMMANDS", "evaluate"]
 
+RANKING = Path("ranking")
+"""Instead of a folder: what follows are files of answers."""
+
 
 def evaluate(
-    folders: Annotated[list[Path], Argument(metavar="FOLDER...", help="Image folders with a column `split`.")],
-    output: Annotated[Path, Option("--output", "-o", help="A folder for the report and its sheets.")],
+    folders: Annotated[
+        list[Path],
+        Argument(
+            metavar="FOLDER... | ranking FILE...",
+            help="Image folders with a column `split`; or answers of `serve --rank`.",
+        ),
+    ],
+    output: Annotated[
+        Path | None, Option("--output", "-o", help="A folder for the report and its sheets; needed for one.")
+    ] = None,
     base: Annotated[str | None, Option(help="A folder in diffusers layout; default: the embedded base.")] = None,
     kind: Annotated[list[str] | None, Option(help="Kinds of control; default: all beside the base.")] = None,
     reader: Annotated[
@@ -33,7 +44,15 @@ def evaluate(
     device: Annotated[str, Option(help="auto, cpu, cuda or mps.")] = "auto",
     as_json: Annotated[bool, Option("--json", help="The report as one JSON object on stdout.")] = False,
 ) -> None:
-    """Draw held-out pictures with, without and with another's map, annotate them again, and report the obedience."""
+    """Draw held-out pictures with, without and with another's map, annotate them again, and report the obedience.
+
+    `evaluate ranking FILE` sums up what people said of pictures: means by method with their intervals.
+    """
+    if folders[0] == RANKING:
+        _tell_ranking(folders[1:], as_json)
+        return
+    if output is None:
+        raise ConfigError("there is nowhere to write the report; give --output FOLDER")
     from underdraw.evaluation import Protocol, tables
     from underdraw.evaluation import evaluate as run
     from underdraw.generation import EMBEDDED
@@ -59,6 +78,14 @@ def evaluate(
             tell=tell,
         )
     result(tables(report), asdict(report), as_json)
+
+
+def _tell_ranking(files: Sequence[Path], as_json: bool) -> None:
+    """What people said, from all the files together."""
+    from underdraw.evaluation.ranking import ranking_table, rankings, read_answers
+
+    found = rankings(answer for path in files for answer in read_answers(path))
+    result(ranking_table(found), {"ranking": [asdict(each) for each in found]}, as_json)
 
 
 def _readers(told: Sequence[str]) -> dict[str, Path]:
