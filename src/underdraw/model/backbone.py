@@ -16,6 +16,7 @@ from torch import Tensor
 from underdraw.errors import CheckpointError, ConfigError, InputError
 from underdraw.model.folders import load_model, load_tokenizer, read_json
 from underdraw.model.process import Process
+from underdraw.model.prompts import Prompt, encode
 from underdraw.model.text import Text
 from underdraw.model.trunk import check
 
@@ -87,22 +88,22 @@ class Backbone:
         return cast(torch.dtype, self.unet.conv_in.weight.dtype)
 
     def encode_text(self, prompts: Sequence[str]) -> Text:
-        """The prompts as the U-Net hears them; what goes beyond the encoder's length (77 tokens in CLIP) is cut off.
+        """The prompts, word for word, as the U-Net hears them; what goes beyond the encoder's length is cut off.
 
-        One encoder gives its last layer (SD 1.x, 2.x). Two give their penultimate layers side by side, and the second
-        the pooled vector (SDXL); tell sizes with `text.sized(width, height)`.
+        That is 77 tokens in CLIP, its first and last included. For SDXL tell sizes with `text.sized(width, height)`.
+        """
+        return self.hear([Prompt.literal(prompt) for prompt in prompts])
+
+    def hear(self, prompts: Sequence[Prompt], clip_skip: int = 1) -> Text:
+        """Prompts with weights, learned words and any length; see `prompts.encode` for `clip_skip`, layers and errors.
+
+        Raises ConfigError for a base without a text encoder, InputError where there is no prompt.
         """
         if not self.text_encoders:
             raise ConfigError("this base has no text encoder; leave the prompt out")
         if not prompts:
             raise InputError("there is no prompt to encode; give at least one (it may be empty)")
-        heard = [
-            encoder(_tokens(tokenizer, encoder, prompts), output_hidden_states=True)
-            for encoder, tokenizer in zip(self.text_encoders, self.tokenizers, strict=True)
-        ]
-        if len(heard) == 1:
-            return Text(heard[0].last_hidden_state)
-        return Text(torch.cat([each.hidden_states[-2] for each in heard], dim=-1), heard[-1].text_embeds)
+        return encode(self.text_encoders, self.tokenizers, prompts, clip_skip)
 
     def empty_text(self, count: int = 1) -> Text:
         """`count` times no prompt, as guidance and prompt dropout want it."""
@@ -173,10 +174,3 @@ def _classes() -> dict[str, Any]:
 
     kinds = (AutoencoderKL, UNet2DConditionModel, UNet2DModel, CLIPTextModel, CLIPTextModelWithProjection)
     return {kind.__name__: kind for kind in kinds}
-
-
-def _tokens(tokenizer: Any, encoder: Any, prompts: Sequence[str]) -> Tensor:
-    """B×L token ids, padded and cut to the encoder's length."""
-    length = min(tokenizer.model_max_length, encoder.config.max_position_embeddings)
-    tokens = tokenizer(list(prompts), padding="max_length", max_length=length, truncation=True, return_tensors="pt")
-    return cast(Tensor, tokens.input_ids.to(encoder.device))

@@ -15,7 +15,8 @@ from underdraw.errors import InputError
 class Text:
     """A batch of encoded prompts.
 
-    states: B×L×C token states (L = 77 for CLIP; C = 768 in SD 1.5, 1024 in SD 2.1, 2048 in SDXL).
+    states: B×L×C token states (L = 77 for CLIP, a multiple of it for long prompts; C = 768 in SD 1.5, 1024 in SD 2.1,
+    2048 in SDXL).
     pooled: B×P, one vector a prompt (SDXL only).
     time_ids: B×6, SDXL's (original height, width, crop top, left, target height, width) in pixels; see `sized`.
     """
