@@ -1,6 +1,9 @@
 """One denoising step under one control: ours against diffusers' U-Net and ControlNet, in one process, interleaved.
 
+Then one training step, beside that of diffusers' example (`bench.training`).
+
     python -m bench.step                       the shape of the embedded base (64 px, f = 4)
+    python -m bench.step --real                both at Stable Diffusion 1.5's real width (12 GB of memory)
     python -m bench.step --model sd15          Stable Diffusion 1.5 at its real width (256 px; 5 GB of memory)
 
 Both sides hold the same random weights, hear the same inputs and do what a drawing with guidance does at each step: a
@@ -25,6 +28,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
+from bench.training import compare
 from underdraw.model import Control, Text, build, predict, projected_once
 
 M = TypeVar("M", bound=nn.Module)
@@ -155,10 +159,16 @@ def limit(dtype: torch.dtype, rounds: int = 20) -> float:
     return max(operations(task) / min(seconds[name]) for name, task in tasks.items())
 
 
-@torch.inference_mode()
 def main() -> None:
-    """Time, compare and print."""
+    """Both steps."""
     chosen = arguments()
+    denoising(chosen)
+    compare(chosen.real, getattr(torch, chosen.dtype), max(3, chosen.rounds // 6))
+
+
+@torch.inference_mode()
+def denoising(chosen: argparse.Namespace) -> None:
+    """Time, compare and print."""
     model, dtype = MODELS[chosen.model], getattr(torch, chosen.dtype)
     bench = Bench(model, chosen.size or model.size, dtype)
     steps: dict[str, Step] = {
@@ -182,7 +192,10 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--size", type=int, help="picture size in pixels; the model's usual one if left out")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--rounds", type=int, default=30)
-    return parser.parse_args()
+    parser.add_argument("--real", action="store_true", help="both steps at Stable Diffusion 1.5's real width")
+    chosen = parser.parse_args()
+    chosen.model = "sd15" if chosen.real else chosen.model
+    return chosen
 
 
 def report(title: str, seconds: Mapping[str, list[float]], counted: Mapping[str, int], best: float) -> None:

@@ -11,6 +11,8 @@ from underdraw.config import parse
 from underdraw.data.folder import Record, write_folder
 from underdraw.training.recipe import Recipe
 
+from ..generation.conftest import tiny_base
+
 COLOURS = {"red": (0.9, 0.1, 0.1), "green": (0.1, 0.8, 0.2), "blue": (0.1, 0.2, 0.9), "white": (1.0, 1.0, 1.0)}
 
 
@@ -43,3 +45,9 @@ def recipe(squares: Path, tmp_path: Path) -> Callable[..., Recipe]:
         return parse(Recipe, table | {"optimizer": {"lr": 1e-3, "warmup": 2}} | changes, "test")
 
     return make
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny base with random weights; do not write in it."""
+    return tiny_base(tmp_path_factory.mktemp("models") / "tiny")

@@ -168,7 +168,7 @@ def test_sdxl(recipe: Make, xl: Path, parts: list[str]) -> None:
     assert file.layout == "kohya-xl"
     assert {address.partition(".")[0] for address in file.lora.adapters} == set(parts)
     load_lora(state.folder / "export" / FILES[0], Backbone.load(xl))
-    looked = sketch(lora_task(state).backbone, ["a red square"], 32, seed=0)
+    looked = sketch(lora_task(state).backbone, ["a red square"], (32, 32), seed=0)
     assert looked.shape == (1, 3, 32, 32) and looked.isfinite().all()
 
 

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from underdraw.data.batches import PictureSet, generators
-from underdraw.model import Process, Text
-from underdraw.training.latents import LatentSet, encode_captions
+from underdraw.model import Moments, Process, Text
+from underdraw.training.latents import LatentSet, encode_captions, one_shelf
 from underdraw.training.objective import Draw, denoising_loss, draw_batch
 from underdraw.training.optim import learning_rate
 from underdraw.training.recipe import Objective, Optimizer, Recipe
@@ -26,7 +26,7 @@ def _latents(count: int = 6) -> LatentSet:
     draw = torch.Generator().manual_seed(0)
     mean = torch.randn(count, 4, 8, 8, generator=draw)
     states = torch.arange(4.0).view(4, 1, 1).expand(4, 5, 3).to(torch.bfloat16)
-    return LatentSet(mean, torch.full_like(mean, 0.1), states, [[1, 2, 3]] * count)
+    return LatentSet([Moments(mean, torch.full_like(mean, 0.1))], one_shelf(count), states, [[1, 2, 3]] * count)
 
 
 def _draw(process: Process, count: int = 6, dropout: float = 0.0, step: int = 0) -> Draw:

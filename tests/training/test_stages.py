@@ -14,6 +14,7 @@ from transformers import CLIPModel, CLIPTokenizer
 from underdraw import images
 from underdraw.errors import CheckpointError, MissingExtra, UnderdrawError
 from underdraw.model import Backbone, load_control
+from underdraw.training.pictures import WHOLE, Share
 from underdraw.training.recipe import Recipe
 from underdraw.training.tasks import build_task
 from underdraw.training.trainer import State, train
@@ -162,6 +163,10 @@ def test_a_gradient_that_is_not_finite_ends_the_run(recipe: Make) -> None:
     told = recipe(VAE, "steep")
     task = build_task(told)
     losses = task.losses
-    task.losses = lambda step: {name: (0 * loss).sqrt() for name, loss in losses(step).items()}  # type: ignore[method-assign]
+
+    def steep(step: int, share: Share = WHOLE) -> dict[str, torch.Tensor]:
+        return {name: (0 * loss).sqrt() for name, loss in losses(step, share).items()}
+
+    task.losses = steep  # type: ignore[method-assign]
     with pytest.raises(UnderdrawError, match="a gradient is not finite at step 0"):
         train(task, told)

@@ -28,8 +28,10 @@ def train(
     from underdraw.evaluation.watching import watcher
     from underdraw.training.control import ControlTask
     from underdraw.training.page import Page
+    from underdraw.training.processes import first
     from underdraw.training.recipe import Recipe
     from underdraw.training.tasks import build_task
+    from underdraw.training.trackers import tracked
     from underdraw.training.trainer import Watcher
     from underdraw.training.trainer import train as run
     from underdraw.training.watchers import Checkpoints, Sheets, log, progress, swapped
@@ -39,13 +41,15 @@ def train(
     told = load(Recipe, recipe, overrides or ())
     say(f"reading the pictures of {', '.join(told.data.folders)}")
     task = build_task(told)
-    with progress(Console(stderr=True), told.steps) as shown:
-        watchers: list[Watcher] = [log, shown, Checkpoints(), Sheets()]
+    with progress(Console(stderr=True), told.steps) as shown, tracked(told) as trackers:
+        watchers: list[Watcher] = [log, shown, *trackers, Checkpoints(), Sheets()]
         if isinstance(task, ControlTask) and told.watch.steps:
             watchers.append(watcher(task, told.watch, say))
         watchers.append(Page())
         state = run(task, told, watchers, math.inf if minutes is None else minutes)
     export = state.folder / "export"
+    if not first():
+        return
     with swapped(state):
         task.export(export)
     facts = {"folder": str(export), "step": state.step, "steps": told.steps}

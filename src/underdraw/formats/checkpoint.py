@@ -89,8 +89,11 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Write a safetensors file (not atomic by itself: call it inside `files.atomic`)."""
-    save_file({key: value.detach().contiguous().cpu() for key, value in tensors.items()}, path)
+    """Write a safetensors file (not atomic by itself: call it in `files.atomic`). Raises OSError for a full disk."""
+    try:
+        save_file({key: value.detach().contiguous().cpu() for key, value in tensors.items()}, path)
+    except SafetensorError as error:
+        raise OSError(str(error)) from error
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer, module: nn.Module) -> dict[str, Tensor]:

@@ -13,6 +13,8 @@ from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
 
 from underdraw.data.batches import PictureSet, batch_indices, generators
 from underdraw.data.exchange import things, wrong_caption
+from underdraw.errors import ConfigError
+from underdraw.training.pictures import WHOLE, Share
 from underdraw.training.recipe import Clip, Recipe
 from underdraw.training.sheets import mosaic
 
@@ -66,8 +68,10 @@ class ClipTask:
         self.clip = build_clip(config, self.tokenizer, pictures.pixels.shape[-1]).to(recipe.device)
         self.module: nn.Module = self.clip
 
-    def losses(self, step: int) -> dict[str, Tensor]:
+    def losses(self, step: int, share: Share = WHOLE) -> dict[str, Tensor]:
         """`contrast`: the symmetric cross-entropy."""
+        if share.parts > 1:
+            raise ConfigError("a CLIP tells pictures of a whole batch apart; set accumulate = 1 and use one process")
         indices = batch_indices(self.recipe.seed, step, self.recipe.batch, len(self.pictures))
         draws = generators(self.recipe.seed, step, range(len(indices)))
         captions = [_pick(self.pictures.texts[int(i)], draw) for i, draw in zip(indices, draws, strict=True)]

@@ -8,16 +8,21 @@ from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from underdraw.data.batches import PictureSet, batch_indices, generators
+from underdraw.data.batches import PictureSet
+from underdraw.data.buckets import Size
 from underdraw.errors import CheckpointError
-from underdraw.model import Backbone, Control, Process, predict
+from underdraw.model import Backbone, Control, ControlNet, Process, predict
 from underdraw.training.latents import LatentSet
 from underdraw.training.objective import denoising_loss, draw_batch, mask_of
-from underdraw.training.precision import Float32Attention, channels_last
+from underdraw.training.pictures import WHOLE, Share, samples, sizes, spread
+from underdraw.training.precision import Float32Attention, channels_last, recomputed
 from underdraw.training.recipe import Denoiser, Recipe
 from underdraw.training.sheets import mosaic
 
 __all__ = ["DenoiserTask", "build_unet", "export_backbone", "sketch", "warm_up"]
+
+LOOKED = 2**17
+"""Pixels that are sketched at once."""
 
 
 def build_unet(config: Denoiser, channels: int, size: int, text_width: int) -> UNet2DConditionModel:
@@ -65,6 +70,8 @@ class DenoiserTask:
             warm_up(unet, Backbone.load(config.warm_start).unet, config.warm_start)
         if recipe.precision == "bf16" and recipe.device == "cpu":
             unet.set_attn_processor(Float32Attention())
+        if recipe.checkpointing:
+            recomputed(unet)
         self.module: nn.Module = channels_last(unet.to(recipe.device))
         self.backbone = Backbone(
             unet=unet,
@@ -76,21 +83,22 @@ class DenoiserTask:
         )
         self.latents = LatentSet.encode(self.backbone, pictures, Path(recipe.output).parent / "cache")
 
-    def losses(self, step: int) -> dict[str, Tensor]:
+    def losses(self, step: int, share: Share = WHOLE) -> dict[str, Tensor]:
         """`denoise`: the weighted squared error of the prediction."""
-        indices = batch_indices(self.recipe.seed, step, self.recipe.batch, len(self.latents))
-        draws = generators(self.recipe.seed, step, range(len(indices)))
-        mask = mask_of(self.pictures, indices, self.config, self.latents.mean.shape)
-        drawn = draw_batch(self.latents, indices, draws, self.backbone.process, self.config, self.recipe.device, mask)
+        seen = samples(self.pictures, self.recipe.seed, step, self.recipe.batch, share)
+        mask = mask_of(self.pictures, seen.indices, self.config, self.latents.shape(seen.indices))
+        drawn = draw_batch(
+            self.latents, seen.indices, seen.draws, self.backbone.process, self.config, self.recipe.device, mask
+        )
         prediction = predict(self.backbone.unet, drawn.noisy, drawn.timestep, drawn.text)
         return {"denoise": denoising_loss(prediction, drawn, self.backbone.process, self.config)}
 
     def sheet(self) -> Tensor:
         """Twelve watched pictures above two samples each from their captions."""
-        chosen = torch.arange(0, len(self.watched), max(1, len(self.watched) // 12))[:12]
+        chosen = spread(len(self.watched))
         captions = [self.watched.texts[int(i)][0] for i in chosen] * 2
-        drawn = sketch(self.backbone, captions, self.watched.pixels.shape[-1], self.recipe.seed)
-        return mosaic(torch.cat([self.watched.pictures(chosen), drawn]), columns=12)
+        drawn = sketch(self.backbone, captions, sizes(self.watched)[0], self.recipe.seed)
+        return mosaic(torch.cat([self.watched.pictures(chosen), drawn]), columns=len(chosen))
 
     def export(self, folder: Path) -> None:
         """Write a diffusers-layout folder: U-Net, autoencoder, text tower, tokenizer, schedule."""
@@ -107,13 +115,31 @@ def warm_up(learner: nn.Module, before: nn.Module, where: str) -> None:
 
 
 @torch.no_grad()
-def sketch(backbone: Backbone, captions: list[str], size: int, seed: int, controls: tuple[Control, ...] = ()) -> Tensor:
-    """Quick looks B×3×size×size during a training: 20 DDIM steps at guidance 4, noise from `seed`."""
+def sketch(
+    backbone: Backbone, captions: list[str], size: Size, seed: int, control: tuple[ControlNet, Tensor] | None = None
+) -> Tensor:
+    """Quick looks B×3×height×width during a training: 20 DDIM steps at guidance 4, noise from `seed`.
+
+    size: (width, height). control: a net, and a map for each caption. Few at once where pictures are large.
+    """
+    side = [length // backbone.factor for length in reversed(size)]
+    shape = (len(captions), backbone.unet.config.in_channels, *side)
+    latents = torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(backbone.device)
+    together = max(1, LOOKED // (size[0] * size[1]))
+    drawn = []
+    for start in range(0, len(captions), together):
+        part = slice(start, start + together)
+        shown = None if control is None else (control[0], control[1][part])
+        drawn.append(_sketched(backbone, captions[part], latents[part], shown))
+    return torch.cat(drawn)
+
+
+def _sketched(
+    backbone: Backbone, captions: list[str], latents: Tensor, control: tuple[ControlNet, Tensor] | None
+) -> Tensor:
     scheduler = DDIMScheduler.from_config(backbone.scheduler)
     scheduler.set_timesteps(20)
-    side = size // backbone.factor
-    shape = (len(captions), backbone.unet.config.in_channels, side, side)
-    latents = torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(backbone.device)
+    controls = () if control is None else (Control(control[0], control[1].to(backbone.device)).prepared(),)
     text, empty = backbone.encode_text(captions), backbone.empty_text(len(captions))
     for timestep in scheduler.timesteps:
         free, bound = (predict(backbone.unet, latents, timestep, told, controls) for told in (empty, text))

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from underdraw.annotators import ANNOTATORS, as_hint, build, draw_knobs
-from underdraw.data.batches import PictureSet
+from underdraw.data.shards import ShardSet
+from underdraw.training.pictures import Pictures
 from underdraw.training.recipe import ControlRun
 
 __all__ = ["Hints"]
@@ -28,7 +29,7 @@ class Hints:
         """Of the maps."""
         return sum(_channels(kind) for kind in self.kinds) if self.stacked else 3
 
-    def __call__(self, pictures: PictureSet, indices: Tensor, draws: Sequence[torch.Generator] | None = None) -> Tensor:
+    def __call__(self, pictures: Pictures, indices: Tensor, draws: Sequence[torch.Generator] | None = None) -> Tensor:
         """B×C×H×W for the chosen pictures: with `draws` as training sees them, otherwise with the usual knobs.
 
         Without draws nothing is dropped, and a family shows its first kind.
@@ -39,7 +40,7 @@ class Hints:
         ]
         return torch.cat(shown).contiguous()
 
-    def _sample(self, pictures: PictureSet, index: Tensor, draw: torch.Generator | None) -> Tensor:
+    def _sample(self, pictures: Pictures, index: Tensor, draw: torch.Generator | None) -> Tensor:
         if self.stacked:
             return torch.cat([self._kept(_map(kind, pictures, index, draw), draw) for kind in self.kinds], 1)
         several = draw is not None and len(self.kinds) > 1
@@ -51,12 +52,15 @@ class Hints:
         return torch.zeros_like(shown) if dropped else shown
 
 
-def _map(kind: str, pictures: PictureSet, index: Tensor, draw: torch.Generator | None) -> Tensor:
+def _map(kind: str, pictures: Pictures, index: Tensor, draw: torch.Generator | None) -> Tensor:
     """1×C×H×W of one picture."""
     if kind not in pictures.maps:
         look = build(kind) if draw is None else draw_knobs(kind, draw)
         return look(pictures.pictures(index))
-    found = pictures.map(kind, index)
+    if isinstance(pictures, ShardSet):
+        found = pictures.map(kind, index, draws=None if draw is None else [draw])
+    else:
+        found = pictures.map(kind, index)
     return found.mean(1, keepdim=True) if _channels(kind) == 1 and found.shape[1] == 3 else found
 
 

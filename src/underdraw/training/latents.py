@@ -12,60 +12,92 @@ from underdraw.data.batches import PictureSet
 from underdraw.files import atomic
 from underdraw.formats.checkpoint import load_tensors, save_tensors
 from underdraw.model import Backbone, Moments, Text
+from underdraw.training.pictures import Pictures, sizes, subset
+from underdraw.training.processes import in_turn
 
-__all__ = ["LatentSet"]
+__all__ = ["CHUNK", "LatentSet", "encode_captions", "encode_moments", "one_shelf"]
 
+PIXELS = 2**18
+"""Pixels that go through the VAE at once: its widest features take 128 times as much."""
 CHUNK = 256
+"""Captions that go through the text encoder at once."""
 
 
 @dataclass(frozen=True)
 class LatentSet:
     """Moments, not samples, of N pictures, and the states of all their different captions.
 
-    mean, deviation: N×C×h×w in the U-Net's units. states: M×L×W bf16; row 0 is the empty prompt, and `captions[i]` are
-    the rows that picture i may use.
+    shelves: the moments of each bucket, M×C×h×w in the U-Net's units. places: N×2, on which shelf and at which of its
+    rows a picture is. states: M×L×W bf16; row 0 is the empty prompt, and `captions[i]` are the rows that picture i may
+    use.
     """
 
-    mean: Tensor
-    deviation: Tensor
+    shelves: Sequence[Moments]
+    places: Tensor
     states: Tensor
     captions: Sequence[Sequence[int]]
 
     def __len__(self) -> int:
-        return len(self.mean)
+        return len(self.places)
+
+    def shape(self, indices: Tensor) -> torch.Size:
+        """B×C×h×w of pictures from one bucket."""
+        return torch.Size((len(indices), *self.shelves[int(self.places[indices[0], 0])].mean.shape[1:]))
 
     def moments(self, indices: Tensor) -> Moments:
-        """The moments of the chosen pictures."""
-        return Moments(self.mean[indices], self.deviation[indices])
+        """The moments of the chosen pictures, all from one bucket."""
+        shelf, rows = self.places[indices].unbind(1)
+        held = self.shelves[int(shelf[0])]
+        return Moments(held.mean[rows], held.deviation[rows])
 
     def text(self, rows: Sequence[int]) -> Text:
         """The states of the chosen captions, as floats."""
         return Text(self.states[list(rows)].float())
 
     @classmethod
-    def encode(cls, backbone: Backbone, pictures: PictureSet, cache: Path) -> "LatentSet":
+    def encode(cls, backbone: Backbone, pictures: Pictures, cache: Path) -> "LatentSet":
         """A picture set through VAE and text encoder, or from `cache`, keyed by the content and by the weights."""
         rows = {"": 0}
         captions = [[rows.setdefault(text, len(rows)) for text in texts] for texts in pictures.texts]
-        moments = encode_moments(backbone, pictures, cache)
-        states = encode_captions(backbone, list(rows), cache)
-        return cls(moments["mean"], moments["deviation"], states, captions)
+        shelves, places = encode_moments(backbone, pictures, cache)
+        return cls(shelves, places, encode_captions(backbone, list(rows), cache), captions)
 
 
-def encode_moments(backbone: Backbone, pictures: PictureSet, cache: Path) -> dict[str, Tensor]:
-    """`mean` and `deviation` of all pictures."""
-    key = _hash([pictures.pixels, *backbone.vae.state_dict().values()])
+def one_shelf(count: int) -> Tensor:
+    """The places of pictures that are all of one size."""
+    return torch.stack([torch.zeros(count, dtype=torch.long), torch.arange(count)], 1)
+
+
+def encode_moments(backbone: Backbone, pictures: Pictures, cache: Path) -> tuple[list[Moments], Tensor]:
+    """The moments of all pictures, a shelf a bucket, and where on them each picture is."""
+    weights = list(backbone.vae.state_dict().values())
+    if isinstance(pictures, PictureSet):
+        return [_moments(backbone, pictures, _hash([pictures.pixels, *weights]), cache)], one_shelf(len(pictures))
+    shelves, places, key = [], torch.zeros(len(pictures), 2, dtype=torch.long), _hash(weights)
+    for shelf, rows in enumerate(pictures.buckets):
+        part = subset(pictures, rows)
+        shelves.append(_moments(backbone, part, f"{part.content_key}-{key}", cache))
+        places[rows] = torch.stack([torch.full_like(rows, shelf), torch.arange(len(rows))], 1)
+    return shelves, places
+
+
+def _moments(backbone: Backbone, pictures: Pictures, key: str, cache: Path) -> Moments:
+    """Of pictures of one size."""
+    ((width, height),) = sizes(pictures)
+    together = max(1, PIXELS // (width * height))
 
     def encode() -> dict[str, Tensor]:
         parts = [
-            backbone.encode_picture(pictures.pictures(part).to(backbone.vae.device)) for part in _chunks(len(pictures))
+            backbone.encode_picture(pictures.pictures(part).to(backbone.vae.device))
+            for part in torch.arange(len(pictures)).split(together)
         ]
         return {
             "mean": torch.cat([part.mean.cpu() for part in parts]),
             "deviation": torch.cat([part.deviation.cpu() for part in parts]),
         }
 
-    return _kept(cache / f"moments-{key}.safetensors", encode)
+    kept = _kept(cache / f"moments-{key}.safetensors", encode)
+    return Moments(kept["mean"], kept["deviation"])
 
 
 def encode_captions(backbone: Backbone, captions: Sequence[str], cache: Path) -> Tensor:
@@ -74,24 +106,23 @@ def encode_captions(backbone: Backbone, captions: Sequence[str], cache: Path) ->
     key = _hash([text, *backbone.text_encoders[0].state_dict().values()])
 
     def encode() -> dict[str, Tensor]:
-        parts = [backbone.encode_text([captions[int(i)] for i in part]).states for part in _chunks(len(captions))]
+        parts = [
+            backbone.encode_text(captions[start : start + CHUNK]).states for start in range(0, len(captions), CHUNK)
+        ]
         return {"states": torch.cat([part.to("cpu", torch.bfloat16) for part in parts])}
 
     return _kept(cache / f"text-{key}.safetensors", encode)["states"]
 
 
 def _kept(path: Path, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
-    if path.exists():
-        return load_tensors(path)
-    with torch.no_grad():
-        made = make()
-    with atomic(path) as draft:
-        save_tensors(made, draft)
-    return made
-
-
-def _chunks(count: int) -> Sequence[Tensor]:
-    return [torch.arange(start, min(start + CHUNK, count)) for start in range(0, count, CHUNK)]
+    with in_turn():
+        if path.exists():
+            return load_tensors(path)
+        with torch.no_grad():
+            made = make()
+        with atomic(path) as draft:
+            save_tensors(made, draft)
+        return made
 
 
 def _hash(tensors: Iterable[Tensor]) -> str:

@@ -9,18 +9,21 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from underdraw.data.batches import PictureSet, batch_indices, generators
+from underdraw.data.batches import PictureSet
+from underdraw.data.buckets import Size
 from underdraw.data.folder import Record, write_folder
+from underdraw.data.shards import ShardSet
 from underdraw.errors import ConfigError
 from underdraw.formats.lora import write_lora
 from underdraw.model import Backbone, Control, apply_policy, attach, build_lora, load_control, predict
 from underdraw.model.lora import parts
-from underdraw.training.control import use_float32_attention
 from underdraw.training.denoiser import sketch
 from underdraw.training.hints import Hints
 from underdraw.training.latents import LatentSet
 from underdraw.training.objective import denoising_loss, draw_batch, mask_of
-from underdraw.training.precision import channels_last
+from underdraw.training.pictures import WHOLE, Either, Pictures, Share, samples, sizes, spread
+from underdraw.training.precision import channels_last, recomputed, use_float32_attention
+from underdraw.training.processes import in_turn
 from underdraw.training.recipe import ControlRun, LoraRun, Prior, Recipe
 from underdraw.training.sheets import mosaic
 from underdraw.training.spoken import encode_spoken, sized
@@ -31,10 +34,10 @@ __all__ = ["LoraTask"]
 class LoraTask:
     """Predict noise of captioned pictures; only the adapters learn, whatever they are attached to."""
 
-    def __init__(self, recipe: Recipe, config: LoraRun, pictures: PictureSet, watched: PictureSet) -> None:
+    def __init__(self, recipe: Recipe, config: LoraRun, pictures: Pictures, watched: PictureSet) -> None:
         self.recipe, self.config = recipe, config
-        self.pictures, self.watched = (_called(each, config.caption) for each in (pictures, watched))
-        self.backbone = sized(Backbone.load(config.base, recipe.device), pictures.pixels.shape[-1])
+        self.pictures, self.watched = (_called(pictures, config.caption), _called(watched, config.caption))
+        self.backbone = sized(Backbone.load(config.base, recipe.device), sizes(watched)[0])
         if self.backbone.vae is None or not self.backbone.text_encoders:
             raise ConfigError(
                 f"base {config.base} has no VAE or no text encoder; use a Stable Diffusion 1.x, 2.x or XL"
@@ -44,6 +47,8 @@ class LoraTask:
         host = parts(self.backbone) | (parts(self.guide.net) if self.guide else {})
         for part in host.values():
             channels_last(part)
+            if recipe.checkpointing:
+                recomputed(part)
             if recipe.precision == "bf16" and recipe.device == "cpu":
                 use_float32_attention(part)
         self.latents = self._encode(self.pictures)
@@ -53,25 +58,29 @@ class LoraTask:
         self.module: nn.Module = channels_last(self.lora)
         self.attached = attach(host, self.lora)
 
-    def losses(self, step: int) -> dict[str, Tensor]:
+    def losses(self, step: int, share: Share = WHOLE) -> dict[str, Tensor]:
         """`denoise`: the weighted error of the prediction; `prior`: that of the base's own pictures of the class."""
-        losses = {"denoise": self._denoise(self.pictures, self.latents, step, 0)}
+        losses = {"denoise": self._denoise(self.pictures, self.latents, step, share)}
         if self.prior and self.config.prior:
-            losses["prior"] = self.config.prior.weight * self._denoise(*self.prior, step, self.recipe.batch)
+            weight = self.config.prior.weight
+            losses["prior"] = weight * self._denoise(*self.prior, step, share, first=self.recipe.batch)
         return losses
 
-    def _denoise(self, pictures: PictureSet, latents: LatentSet, step: int, place: int) -> Tensor:
-        """The loss of one batch, whose first sample is at `place` among all samples of the step."""
-        indices = batch_indices(self.recipe.seed, step, self.recipe.batch, len(latents))
-        draws = generators(self.recipe.seed, step, range(place, place + len(indices)))
+    def _denoise(self, pictures: Pictures, latents: LatentSet, step: int, share: Share, first: int = 0) -> Tensor:
+        """The loss of one batch, whose first sample is at the place `first` among all samples of the step."""
+        seen = samples(pictures, self.recipe.seed, step, self.recipe.batch, share, first)
+        indices, draws, shape = seen.indices, seen.draws, latents.shape(seen.indices)
         device, process = self.recipe.device, self.backbone.process
-        mask = mask_of(pictures, indices, self.config, latents.mean.shape) if pictures is self.pictures else None
+        mask = mask_of(pictures, indices, self.config, shape) if pictures is self.pictures else None
         drawn = draw_batch(latents, indices, draws, process, self.config, device, mask)
-        controls = self.guide.controls(pictures, indices, draws) if self.guide else ()
-        prediction = predict(self.backbone.unet, drawn.noisy, drawn.timestep, drawn.text, controls)
+        factor, text = self.backbone.factor, drawn.text
+        if text.pooled is not None:
+            text = text.sized(factor * shape[-1], factor * shape[-2])
+        controls = (Control(self.guide.net, self.guide.maps(pictures, indices, draws)),) if self.guide else ()
+        prediction = predict(self.backbone.unet, drawn.noisy, drawn.timestep, text, controls)
         return denoising_loss(prediction, drawn, process, self.config)
 
-    def _encode(self, pictures: PictureSet) -> LatentSet:
+    def _encode(self, pictures: Pictures) -> LatentSet:
         """The moments, and the text: kept, or encoded at every step where its encoders learn (or SDXL's are two)."""
         cache = Path(self.recipe.output).parent / "cache"
         learns = any(part.startswith("text_encoder") for part in self.config.lora.parts)
@@ -82,25 +91,26 @@ class LoraTask:
     @torch.no_grad()
     def _prior(self, prior: Prior) -> tuple[PictureSet, LatentSet]:
         """The pictures of the class that the base draws, once a run, and their latents."""
-        side, seed = self.pictures.pixels.shape[-1], self.recipe.seed
-        key = hashlib.blake2b(json.dumps([prior.prompt, prior.count, seed, side]).encode(), digest_size=8).hexdigest()
+        size, seed = sizes(self.watched)[0], self.recipe.seed
+        key = hashlib.blake2b(json.dumps([prior.prompt, prior.count, seed, size]).encode(), digest_size=8).hexdigest()
         folder = Path(self.recipe.output) / f"prior-{key}"
-        if not (folder / "metadata.jsonl").exists():
-            for _ in write_folder(folder, _drawn(self.backbone, prior, side, seed)):
-                pass
+        with in_turn():
+            if not (folder / "metadata.jsonl").exists():
+                for _ in write_folder(folder, _drawn(self.backbone, prior, size, seed)):
+                    pass
         pictures = PictureSet.load([folder])
         return pictures, self._encode(pictures)
 
     @torch.no_grad()
     def sheet(self) -> Tensor:
         """Twelve watched pictures, what the base draws of their captions, and what it draws with the LoRA."""
-        chosen = torch.arange(0, len(self.watched), max(1, len(self.watched) // 12))[:12]
+        chosen = spread(len(self.watched))
         captions = [self.watched.texts[int(i)][0] for i in chosen]
-        controls = self.guide.controls(self.watched, chosen, None) if self.guide else ()
+        control = (self.guide.net, self.guide.maps(self.watched, chosen, None)) if self.guide else None
         rows = [self.watched.pictures(chosen)]
         for weight in (0.0, 1.0):
             self.attached.weight = weight
-            rows.append(sketch(self.backbone, captions, rows[0].shape[-1], self.recipe.seed, controls))
+            rows.append(sketch(self.backbone, captions, sizes(self.watched)[0], self.recipe.seed, control))
         return mosaic(torch.cat(rows), columns=len(chosen))
 
     def export(self, folder: Path) -> None:
@@ -120,24 +130,27 @@ class _Guide:
         self.net = load_control(str(config.control), backbone.unet).requires_grad_(False)
         self.hints = Hints(ControlRun(base=config.base, condition=config.condition))
 
-    def controls(
-        self, pictures: PictureSet, indices: Tensor, draws: Sequence[torch.Generator] | None
-    ) -> tuple[Control]:
-        """The control of the chosen pictures."""
-        like = next(self.net.parameters())
-        return (Control(self.net, self.hints(pictures, indices, draws).to(like.device)),)
+    def maps(self, pictures: Pictures, indices: Tensor, draws: Sequence[torch.Generator] | None) -> Tensor:
+        """Of the chosen pictures."""
+        return self.hints(pictures, indices, draws).to(next(self.net.parameters()).device)
 
 
-def _called(pictures: PictureSet, caption: str) -> PictureSet:
+def _called(pictures: Either, caption: str) -> Either:
     """The same pictures under other names."""
+    if isinstance(pictures, ShardSet):
+        named = [
+            replace(each, texts=tuple(caption.replace("{}", text) for text in each.texts or ("",)))
+            for each in pictures.samples
+        ]
+        return replace(pictures, samples=named)
     return replace(pictures, texts=[[caption.replace("{}", text) for text in texts] for texts in pictures.texts])
 
 
-def _drawn(backbone: Backbone, prior: Prior, side: int, seed: int, together: int = 8) -> Iterator[Record]:
+def _drawn(backbone: Backbone, prior: Prior, size: Size, seed: int, together: int = 8) -> Iterator[Record]:
     """What the base draws of a class."""
     for start in range(0, prior.count, together):
         count = min(together, prior.count - start)
-        for place, picture in enumerate(sketch(backbone, [prior.prompt] * count, side, seed + start), start=start):
+        for place, picture in enumerate(sketch(backbone, [prior.prompt] * count, size, seed + start), start=start):
             yield Record(f"{place:05d}", picture, prior.prompt)
 
 

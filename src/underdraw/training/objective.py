@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from underdraw import images
-from underdraw.data.batches import PictureSet
 from underdraw.errors import ConfigError
 from underdraw.model import Process, Text
 from underdraw.training.latents import LatentSet
+from underdraw.training.pictures import Pictures
 from underdraw.training.recipe import Objective
 
 __all__ = ["Draw", "denoising_loss", "draw_batch", "mask_of"]
@@ -44,7 +44,7 @@ def draw_batch(
 
     All is drawn on the CPU, so that a run is the same on any device, and then brought to `device`.
     """
-    shape = latents.mean.shape[1:]
+    shape = latents.shape(indices)[1:]
     clean = latents.moments(indices).sample(torch.stack([torch.randn(shape, generator=draw) for draw in draws]))
     timestep = torch.stack([TIMESTEPS[objective.timesteps](len(process), draw) for draw in draws])
     noise = torch.stack([_noise(shape, objective.offset_noise, draw) for draw in draws])
@@ -119,7 +119,7 @@ def _over_places(error: Tensor, mask: Tensor | None) -> Tensor:
     return (error * weight).sum((1, 2, 3)) / weight.sum((1, 2, 3)).clamp(min=1e-6)
 
 
-def mask_of(pictures: PictureSet, indices: Tensor, objective: Objective, size: torch.Size) -> Tensor | None:
+def mask_of(pictures: Pictures, indices: Tensor, objective: Objective, size: torch.Size) -> Tensor | None:
     """The loss mask B×1×h×w of the chosen pictures at the latents' size, if the objective names one."""
     if objective.mask is None:
         return None

@@ -1,13 +1,15 @@
 """Where the numbers are kept while a model learns: what was measured to be faster on a CPU, and nothing else."""
 
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
 from diffusers.models.attention_processor import Attention
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
-__all__ = ["Float32Attention", "channels_last"]
+__all__ = ["Float32Attention", "channels_last", "recomputed", "use_float32_attention"]
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -15,6 +17,21 @@ M = TypeVar("M", bound=nn.Module)
 def channels_last(module: M) -> M:
     """The module with its convolutions laid out for oneDNN and cuDNN."""
     return module.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+
+def recomputed(module: nn.Module) -> None:
+    """Keep only what enters the blocks of diffusers in this module, and compute their insides again on the way back."""
+    for part in module.modules():
+        if hasattr(part, "gradient_checkpointing"):
+            part._gradient_checkpointing_func = partial(checkpoint, use_reentrant=False)  # type: ignore[assignment]
+            part.gradient_checkpointing = True  # type: ignore[assignment]
+
+
+def use_float32_attention(module: nn.Module) -> None:
+    """Set `Float32Attention` wherever diffusers' attention is."""
+    for part in module.modules():
+        if hasattr(part, "set_processor"):
+            part.set_processor(Float32Attention())  # type: ignore[operator]
 
 
 class Float32Attention:

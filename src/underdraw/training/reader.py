@@ -1,6 +1,5 @@
 """Learning a reader: the judge that says which map a drawn picture obeys."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -9,8 +8,9 @@ from torch.nn import functional
 
 from underdraw.annotators import as_hint
 from underdraw.annotators.readers import Reader, Shape, save_reader
-from underdraw.data.batches import PictureSet, batch_indices, generators
+from underdraw.data.batches import PictureSet
 from underdraw.errors import ConfigError
+from underdraw.training.pictures import WHOLE, Share, samples, spread, subset
 from underdraw.training.precision import channels_last
 from underdraw.training.recipe import ReaderRun, Recipe
 from underdraw.training.sheets import mosaic
@@ -40,10 +40,10 @@ class ReaderTask:
         self.reader = Reader(shape).to(recipe.device)
         self.module: nn.Module = channels_last(self.reader)
 
-    def losses(self, step: int) -> dict[str, Tensor]:
+    def losses(self, step: int, share: Share = WHOLE) -> dict[str, Tensor]:
         """`map`: L1 of the values; `edges`: L1 of the horizontal and vertical differences."""
-        indices = batch_indices(self.recipe.seed, step, self.recipe.batch, len(self.pictures))
-        draws = generators(self.recipe.seed, step, range(len(indices)))
+        seen = samples(self.pictures, self.recipe.seed, step, self.recipe.batch, share)
+        indices, draws = seen.indices, seen.draws
         shown, wanted = _mirrored(self.pictures.pictures(indices), self._maps(self.pictures, indices), draws)
         shown = _worn(shown, draws).contiguous(memory_format=torch.channels_last).to(self.recipe.device)
         read, wanted = self.reader(shown).float(), wanted.to(self.recipe.device)
@@ -59,7 +59,7 @@ class ReaderTask:
     @torch.no_grad()
     def sheet(self) -> Tensor:
         """Twelve watched pictures, their maps, and what is read."""
-        chosen = torch.arange(0, len(self.watched), max(1, len(self.watched) // 12))[:12]
+        chosen = spread(len(self.watched))
         shown = self.watched.pictures(chosen)
         rows = [shown, as_hint(self._maps(self.watched, chosen)), as_hint(self._read(shown))]
         return mosaic(torch.cat(rows), columns=len(chosen))
@@ -88,17 +88,7 @@ def _refuse_report(recipe: Recipe) -> None:
 def _having(pictures: PictureSet, kind: str) -> PictureSet:
     """The pictures that have a map of that kind."""
     rows = pictures.has[kind].nonzero().flatten()
-    if len(rows) == len(pictures):
-        return pictures
-    chosen = rows.tolist()
-    return replace(
-        pictures,
-        pixels=pictures.pixels[rows],
-        texts=[pictures.texts[row] for row in chosen],
-        maps={name: maps[rows] for name, maps in pictures.maps.items()},
-        has={name: has[rows] for name, has in pictures.has.items()},
-        attributes=[pictures.attributes[row] for row in chosen],
-    )
+    return pictures if len(rows) == len(pictures) else subset(pictures, rows)
 
 
 def _mirrored(pictures: Tensor, maps: Tensor, draws: list[torch.Generator]) -> tuple[Tensor, Tensor]:

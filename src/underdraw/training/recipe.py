@@ -28,13 +28,15 @@ Count = Annotated[int, Field(ge=1)]
 
 
 class Data(Config):
-    """The picture sets (image folders with pictures of one size) and which of their splits are seen and watched."""
+    """The picture sets (prepared data, or image folders with pictures of one size), and the splits seen and watched."""
 
     folders: list[str] = Field(min_length=1)
     split: str = "train"
     watch_split: str = "watch"
     maps: list[str] = []
     """Kinds of condition maps to read beside the pictures."""
+    pictures: Count | None = None
+    """Learn from so many of them only; each smaller number is a part of each larger one."""
 
 
 class Optimizer(Config):
@@ -139,6 +141,8 @@ class ControlRun(Objective):
     many are the net's hint channels). condition_drop: share of maps that are left black. Where there are several, the
     first is what the run is watched and rewarded by.
     warm_start: the folder of a ControlNet of the same shape whose weights it starts from.
+    unlock: what of the base learns beside the net, its decoder or all of its U-Net; saved as what it differs by from
+    the base, and (`merged`) as a whole base with the net beside it, which every tool reads.
     """
 
     task: Literal["control"] = "control"
@@ -147,6 +151,8 @@ class ControlRun(Objective):
     join: Literal["family", "stack"] = "family"
     condition_drop: Fraction = 0.0
     warm_start: str | None = None
+    unlock: Literal["decoder", "all"] | None = None
+    merged: bool = True
     consistency: Consistency | None = None
     control: ControlConfig = ControlConfig()
     prompt_dropout: Fraction = 0.5
@@ -213,7 +219,12 @@ class Watch(Config):
 
 
 class Recipe(Config):
-    """One run."""
+    """One run.
+
+    accumulate: the parts of a batch that are computed after each other, for cards that do not hold all of it.
+    checkpointing: compute the U-Net's insides again on the way back instead of keeping them: less memory, more time.
+    trackers: where the losses go beside `log.jsonl` (the extras `tensorboard` and `wandb`).
+    """
 
     output: str
     steps: Count
@@ -222,10 +233,13 @@ class Recipe(Config):
     precision: Literal["fp32", "bf16"] = "fp32"
     device: str = "cpu"
     threads: int | None = Field(None, ge=1)
+    accumulate: Count = 1
+    checkpointing: bool = False
     average: float = Field(0.999, ge=0, lt=1)
     checkpoint_minutes: float = Field(5.0, gt=0)
     sheet_steps: int = Field(500, ge=1)
     log_steps: int = Field(20, ge=1)
+    trackers: list[Literal["tensorboard", "wandb"]] = []
     data: Data
     optimizer: Optimizer = Optimizer()
     watch: Watch = Watch()

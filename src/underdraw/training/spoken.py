@@ -6,31 +6,32 @@ from pathlib import Path
 
 import torch
 
-from underdraw.data.batches import PictureSet
+from underdraw.data.buckets import Size
 from underdraw.model import Backbone, Text, join
 from underdraw.training.latents import CHUNK, LatentSet, encode_moments
+from underdraw.training.pictures import Pictures
 
 __all__ = ["Sized", "encode_spoken", "sized"]
 
 
 @dataclass(frozen=True, eq=False)
 class Sized(Backbone):
-    """A backbone that is told the pictures' size (side × side pixels) with every prompt, as SDXL wants."""
+    """A backbone that is told the pictures' (width, height) with every prompt, as SDXL wants."""
 
-    side: int = 0
+    size: Size = (0, 0)
 
     def encode_text(self, prompts: Sequence[str]) -> Text:
         """As the backbone's, and sized."""
-        return super().encode_text(prompts).sized(self.side, self.side)
+        return super().encode_text(prompts).sized(*self.size)
 
     def empty_text(self, count: int = 1) -> Text:
         """As the backbone's, and sized."""
-        return super().empty_text(count).sized(self.side, self.side)
+        return super().empty_text(count).sized(*self.size)
 
 
-def sized(backbone: Backbone, side: int) -> Sized:
-    """The same backbone, told the size of square pictures."""
-    return Sized(**{each.name: getattr(backbone, each.name) for each in fields(Backbone)}, side=side)
+def sized(backbone: Backbone, size: Size) -> Sized:
+    """The same backbone, told a size of pictures."""
+    return Sized(**{each.name: getattr(backbone, each.name) for each in fields(Backbone)}, size=size)
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class _Spoken(LatentSet):
         return self.hear(rows)
 
 
-def encode_spoken(backbone: Sized, pictures: PictureSet, cache: Path, learns: bool) -> LatentSet:
+def encode_spoken(backbone: Sized, pictures: Pictures, cache: Path, learns: bool) -> LatentSet:
     """A picture set whose captions are encoded at every step (the encoders learn), or all of them once.
 
     The moments are kept in `cache` as ever.
@@ -52,9 +53,9 @@ def encode_spoken(backbone: Sized, pictures: PictureSet, cache: Path, learns: bo
     lines = list(dict.fromkeys(["", *(text for texts in pictures.texts for text in texts)]))
     rows = {line: row for row, line in enumerate(lines)}
     captions = [[rows[text] for text in texts] for texts in pictures.texts]
-    moments = encode_moments(backbone, pictures, cache)
+    shelves, places = encode_moments(backbone, pictures, cache)
     hear = _anew(backbone, lines) if learns else _kept(backbone, lines)
-    return _Spoken(moments["mean"], moments["deviation"], torch.empty(0), captions, hear)
+    return _Spoken(shelves, places, torch.empty(0), captions, hear)
 
 
 def _anew(backbone: Sized, lines: Sequence[str]) -> Callable[[Sequence[int]], Text]:

@@ -2,11 +2,14 @@
 
 import torch
 
-from underdraw.data.shards import load_pictures
+from underdraw.data.batches import PictureSet
 from underdraw.training.clip import ClipTask
 from underdraw.training.control import ControlTask
 from underdraw.training.denoiser import DenoiserTask
 from underdraw.training.lora import LoraTask
+from underdraw.training.pictures import learnt
+from underdraw.training.pictures import watched as watched_pictures
+from underdraw.training.processes import begin
 from underdraw.training.reader import ReaderTask
 from underdraw.training.recipe import Clip, ControlRun, Denoiser, LoraRun, ReaderRun, Recipe, Vae
 from underdraw.training.trainer import Task
@@ -19,18 +22,21 @@ def build_task(recipe: Recipe) -> Task:
     """Read the pictures and build what learns. Raises InputError or CheckpointError for what is missing."""
     if recipe.threads:
         torch.set_num_threads(recipe.threads)
-    pictures = load_pictures(recipe.data.folders, recipe.data.split, recipe.data.maps)
-    watched = load_pictures(recipe.data.folders, recipe.data.watch_split, recipe.data.maps)
+    begin(recipe.device)
+    watched = watched_pictures(recipe.data)
     match recipe.learn:
-        case Vae() as config:
-            return VaeTask(recipe, config, pictures, watched)
-        case Clip() as config:
-            return ClipTask(recipe, config, pictures, watched)
-        case Denoiser() as config:
-            return DenoiserTask(recipe, config, pictures, watched)
-        case ControlRun() as config:
-            return ControlTask(recipe, config, pictures, watched)
-        case LoraRun() as config:
-            return LoraTask(recipe, config, pictures, watched)
-        case ReaderRun() as config:
-            return ReaderTask(recipe, config, pictures, watched)
+        case ControlRun() as control:
+            return ControlTask(recipe, control, learnt(recipe.data, buckets=True), watched)
+        case LoraRun() as lora:
+            return LoraTask(recipe, lora, learnt(recipe.data, buckets=True), watched)
+    pictures = learnt(recipe.data, buckets=False)
+    assert isinstance(pictures, PictureSet), "only where buckets are known, shards are read as they are"
+    match recipe.learn:
+        case Vae() as vae:
+            return VaeTask(recipe, vae, pictures, watched)
+        case Clip() as clip:
+            return ClipTask(recipe, clip, pictures, watched)
+        case Denoiser() as denoiser:
+            return DenoiserTask(recipe, denoiser, pictures, watched)
+        case ReaderRun() as reader:
+            return ReaderTask(recipe, reader, pictures, watched)

@@ -17,6 +17,8 @@ from torch import Tensor, nn
 from underdraw.errors import UnderdrawError
 from underdraw.formats.checkpoint import Checkpoint, latest, optimizer_tensors, prune, restore_optimizer
 from underdraw.training.optim import build_optimizer, learning_rate
+from underdraw.training.pictures import WHOLE, Share
+from underdraw.training.processes import count, either, first, mean_figures, mean_gradients, place
 from underdraw.training.recipe import Recipe
 
 __all__ = ["State", "Task", "Watcher", "train"]
@@ -27,8 +29,8 @@ class Task(Protocol):
 
     module: nn.Module
 
-    def losses(self, step: int) -> dict[str, Tensor]:
-        """The named losses of one step's batch; their sum is minimised."""
+    def losses(self, step: int, share: Share = WHOLE) -> dict[str, Tensor]:
+        """The named losses of one step's batch, or of a share of it; their sum is minimised."""
 
     def sheet(self) -> Tensor:
         """A picture 3×H×W in [0, 1] of what has been learnt so far (drawn with the averaged weights)."""
@@ -56,9 +58,11 @@ class State:
         """Where the run lives."""
         return Path(self.recipe.output)
 
-    def save(self) -> Path:
-        """Write a checkpoint and forget all but the two newest."""
-        place = Checkpoint(
+    def save(self) -> None:
+        """Write a checkpoint and forget all but the two newest; of several processes the first does it."""
+        if not first():
+            return
+        Checkpoint(
             self.step,
             dict(self.task.module.state_dict()),
             self.average,
@@ -66,7 +70,6 @@ class State:
             {"recipe": self.recipe.model_dump(mode="json"), "sums": self.sums},
         ).save(self.folder / "checkpoints")
         prune(self.folder / "checkpoints", keep=2)
-        return place
 
     def resume(self) -> None:
         """Go on from the newest checkpoint, if there is one."""
@@ -96,27 +99,43 @@ def train(task: Task, recipe: Recipe, watchers: Sequence[Watcher] = (), minutes:
     state.resume()
     end = time.monotonic() + 60 * minutes
     with interrupts() as asked:
-        while state.step < recipe.steps and time.monotonic() < end and not (asked or state.done):
+        while state.step < recipe.steps and not either(bool(asked) or state.done or time.monotonic() >= end):
             for group in state.optimizer.param_groups:
                 group["lr"] = learning_rate(recipe.optimizer, state.step, recipe.steps)
-            # Not accelerate's own autocast: its precision could not change within a process.
-            with torch.autocast(accelerator.device.type, torch.bfloat16, enabled=recipe.precision == "bf16"):
-                losses = task.losses(state.step)
-            accelerator.backward(sum(losses.values()))
+            figures = _gradients(state, accelerator)
             norm = nn.utils.clip_grad_norm_(task.module.parameters(), recipe.optimizer.clip)
-            figures = {name: float(loss.detach()) for name, loss in losses.items()}
             if not all(math.isfinite(figure) for figure in (*figures.values(), float(norm))):
-                raise UnderdrawError(_lost(task, state.step))
+                raise UnderdrawError(_lost(state))
             state.optimizer.step()
             state.optimizer.zero_grad()
             state.step += 1
             _average(state)
-            for watch in watchers:
+            for watch in watchers if first() else ():
                 watch(state, figures)
         state.save()
     if asked:
         raise KeyboardInterrupt
     return state
+
+
+def _gradients(state: State, accelerator: Accelerator) -> dict[str, float]:
+    """Computes the gradients of a step's whole batch, share by share; gives the means of the losses."""
+    recipe, figures = state.recipe, dict[str, float]()
+    for share in _shares(recipe):
+        # Not accelerate's own autocast: its precision could not change within a process.
+        with torch.autocast(accelerator.device.type, torch.bfloat16, enabled=recipe.precision == "bf16"):
+            losses = state.task.losses(state.step, share)
+        accelerator.backward(sum(losses.values()) / recipe.accumulate)
+        for name, loss in losses.items():
+            figures[name] = figures.get(name, 0.0) + float(loss.detach()) / recipe.accumulate
+    mean_gradients(state.task.module.parameters())
+    return mean_figures(figures)
+
+
+def _shares(recipe: Recipe) -> list[Share]:
+    """The parts of every batch that this process computes, one after the other."""
+    each = recipe.accumulate
+    return [Share(place() * each + part, count() * each) for part in range(each)]
 
 
 @contextmanager
@@ -155,9 +174,9 @@ def _average(state: State) -> None:
         state.average[name].copy_(live[name])
 
 
-def _lost(task: Task, step: int) -> str:
+def _lost(state: State) -> str:
     """What is not finite at a step, and in which module it began: the step is computed again, and watched."""
-    bad: list[str] = []
+    bad, wild, module = list[str](), dict[str, float](), state.task.module
 
     def hear(name: str) -> Callable[[nn.Module, object, object], None]:
         def look(module: nn.Module, given: object, made: object) -> None:
@@ -166,13 +185,19 @@ def _lost(task: Task, step: int) -> str:
 
         return look
 
-    hooks = [part.register_forward_hook(hear(name)) for name, part in task.module.named_modules() if name]
+    hooks = [part.register_forward_hook(hear(name)) for name, part in module.named_modules() if name]
     with torch.no_grad():
-        losses = {name: float(loss) for name, loss in task.losses(step).items()}
+        for share in _shares(state.recipe):
+            losses = {name: float(loss) for name, loss in state.task.losses(state.step, share).items()}
+            wild |= {name: loss for name, loss in losses.items() if not math.isfinite(loss)}
     for hook in hooks:
         hook.remove()
-    grown = [name for name, each in task.module.named_parameters() if not bool(each.isfinite().all())]
-    wild = [name for name, loss in losses.items() if not math.isfinite(loss)]
-    what = f"loss {wild[0]!r} is {losses[wild[0]]}" if wild else "a gradient is not finite"
+    grown = [name for name, each in module.named_parameters() if not bool(each.isfinite().all())]
+    what = "a gradient is not finite"
+    if wild:
+        name, loss = next(iter(wild.items()))
+        what = f"loss {name!r} is {loss}"
     where = f", first in {bad[0]}" if bad else f", weights of {grown[0]} are not finite" if grown else ""
-    return f"{what} at step {step}{where}; lower the learning rate, or train in fp32, and resume from the checkpoint"
+    return (
+        f"{what} at step {state.step}{where}; lower the learning rate, or train in fp32, and resume from the checkpoint"
+    )

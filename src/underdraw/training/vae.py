@@ -6,7 +6,8 @@ import torch
 from diffusers import AutoencoderKL
 from torch import Tensor, nn
 
-from underdraw.data.batches import PictureSet, batch_indices, generators
+from underdraw.data.batches import PictureSet
+from underdraw.training.pictures import WHOLE, Share, samples, spread
 from underdraw.training.precision import channels_last
 from underdraw.training.recipe import Recipe, Vae
 from underdraw.training.sheets import mosaic
@@ -38,10 +39,10 @@ class VaeTask:
         self.vae = build_vae(config, pictures.pixels.shape[-1]).to(recipe.device)
         self.module: nn.Module = channels_last(self.vae)
 
-    def losses(self, step: int) -> dict[str, Tensor]:
+    def losses(self, step: int, share: Share = WHOLE) -> dict[str, Tensor]:
         """`pixels` (L1), `edges` (L1 of the horizontal and vertical differences), `kl`."""
-        indices = batch_indices(self.recipe.seed, step, self.recipe.batch, len(self.pictures))
-        draws = generators(self.recipe.seed, step, range(len(indices)))
+        seen = samples(self.pictures, self.recipe.seed, step, self.recipe.batch, share)
+        indices, draws = seen.indices, seen.draws
         clean = self._crop(self.pictures.pictures(indices) * 2 - 1, draws).to(self.recipe.device)
         moments = self.vae.encode(clean).latent_dist
         noise = torch.stack([torch.randn(moments.mean.shape[1:], generator=draw) for draw in draws])
@@ -67,7 +68,7 @@ class VaeTask:
     @torch.no_grad()
     def sheet(self) -> Tensor:
         """Watched pictures above their reconstructions."""
-        pictures = self.watched.pictures(torch.arange(0, len(self.watched), max(1, len(self.watched) // 12))[:12])
+        pictures = self.watched.pictures(spread(len(self.watched)))
         return mosaic(torch.cat([pictures, self._rebuilt(pictures)]), columns=len(pictures))
 
     @torch.no_grad()
