@@ -116,7 +116,7 @@ def test_without_the_hub_the_file_and_its_place_are_named(name: str, file: str) 
 
 
 def test_without_the_hub_a_net_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(CheckpointError, match=r"put its folder, or control_v11p_sd15_seg, into .*models"):
+    with pytest.raises(CheckpointError, match=r"put its folder, or control_v11p_sd15_seg.pth, into .*models"):
         locate_control("lllyasviel/control_v11p_sd15_seg")
     with pytest.raises(CheckpointError, match=r"put diff.safetensors into"):
         locate_control("owner/name/sub/diff.safetensors")

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-__all__ = ["About", "about_control"]
+__all__ = ["PUBLISHED", "About", "about_control"]
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,28 @@ _PUBLISHED: dict[str, About] = {
     "brightness": About("recolor"),
 }
 """By what words of a published name begin with; the first that is found holds, so longer ones come before shorter."""
+
+_AUTHOR = "lllyasviel"
+PUBLISHED: dict[str, str] = {
+    condition: f"{_AUTHOR}/control_{title}"
+    for condition, title in {
+        "canny": "v11p_sd15_canny",
+        "depth": "v11f1p_sd15_depth",
+        "inpaint": "v11p_sd15_inpaint",
+        "ip2p": "v11e_sd15_ip2p",
+        "lineart": "v11p_sd15_lineart",
+        "lineart_anime": "v11p_sd15s2_lineart_anime",
+        "lines": "v11p_sd15_mlsd",
+        "normal": "v11p_sd15_normalbae",
+        "pose": "v11p_sd15_openpose",
+        "scribble": "v11p_sd15_scribble",
+        "segmentation": "v11p_sd15_seg",
+        "shuffle": "v11e_sd15_shuffle",
+        "softedge": "v11p_sd15_softedge",
+        "tile": "v11f1e_sd15_tile",
+    }.items()
+}
+"""The ControlNet 1.1 for SD 1.5 of each condition: its id in the hub, whose end is also the name of its `.pth` file."""
 
 
 def about_control(place: Path, told: Mapping[str, Any], pool: bool = False) -> About:

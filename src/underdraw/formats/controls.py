@@ -30,7 +30,16 @@ from underdraw.model.store import control_config as config_of
 from underdraw.model.store import control_of, load_control
 from underdraw.model.trunk import Trunk
 
-__all__ = ["CONTROL", "ControlParts", "control_parts", "open_control", "read_control", "transfer", "transferred"]
+__all__ = [
+    "CONTROL",
+    "ControlParts",
+    "control_at",
+    "control_parts",
+    "open_control",
+    "read_control",
+    "transfer",
+    "transferred",
+]
 
 CONTROL = "control_model."
 """Where the branch lies in an original file, if it does not lie bare."""
@@ -65,11 +74,15 @@ def open_control(name: str | Path, unet: Trunk) -> ControlNet:
     On its device, in its precision. Raises CheckpointError, in one line, for what is missing, broken, of another
     family, or of a kind that is no ControlNet; it says what it is.
     """
-    place = locate_control(name)
+    return control_at(locate_control(name), unet)[0]
+
+
+def control_at(place: Path, unet: Trunk) -> tuple[ControlNet, About]:
+    """The control network in a file or folder, and what is known of it. Raises as `open_control`."""
     if place.is_dir() and (place / "control.safetensors").is_file():
-        return load_control(place, unet)
+        return load_control(place, unet), about_control(place, {})
     parts = read_control(place, Part("UNet2DConditionModel", dict(unet.config), _tensors_of(unet)))
-    return control_of(parts.part.config, parts.tensors, unet, place)
+    return control_of(parts.part.config, parts.tensors, unet, place), parts.about
 
 
 def read_control(path: str | Path, base: Part | None = None) -> ControlParts:

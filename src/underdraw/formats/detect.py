@@ -192,18 +192,20 @@ def _text_encoder(file: TensorFile) -> dict[str, Any] | None:
 
 def _inversion(file: TensorFile) -> dict[str, Any] | None:
     """A textual inversion: A1111's, SDXL's pair, or diffusers' one tensor named by its word."""
-    names = list(file.tensors)
+    # Some say which tokens they stand for, as numbers.
+    vectors = {name: each for name, each in file.tensors.items() if not name.startswith("string_to_token.")}
+    names = list(vectors)
     if any(name.startswith("string_to_param.") for name in names) or {"emb_params"} & set(names):
         layout = "a1111"
     elif set(names) <= {"clip_l", "clip_g"}:
         layout = "sdxl"
-    elif len(names) == 1 and "." not in names[0] and file.tensors[names[0]].ndim <= 2:
+    elif len(names) == 1 and "." not in names[0] and 1 <= vectors[names[0]].ndim <= 2:
         layout = "diffusers"
     else:
         return None
-    widths = {each.shape[-1] for each in file.tensors.values()}
+    widths = {each.shape[-1] for each in vectors.values() if each.ndim}
     family = "sdxl" if layout == "sdxl" else next((each.name for each in FAMILIES.values() if each.width in widths), "")
-    count = max(1 if each.ndim < 2 else len(each) for each in file.tensors.values())
+    count = max(1 if each.ndim < 2 else len(each) for each in vectors.values())
     return {"kind": "textual-inversion", "layout": layout, "family": family, "details": {"tokens": count}}
 
 

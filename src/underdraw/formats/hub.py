@@ -12,7 +12,7 @@ from typing import Any
 from underdraw.errors import CheckpointError
 from underdraw.model.folders import first_line
 
-__all__ = ["cached", "fetch_file", "fetch_folder", "hub_cache"]
+__all__ = ["cached", "fetch_file", "fetch_folder", "hub_cache", "kept"]
 
 _PARTS = ("unet", "vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "scheduler")
 _WORDS = (".json", ".txt")
@@ -34,14 +34,19 @@ def cached() -> Iterator[tuple[str, Path]]:
             yield "/".join(folder.name.split("--")[1:]), snapshot
 
 
+def kept(repository: str, kind: str) -> Path | None:
+    """The folder of a repository in the hub's cache, if all that a model of that kind needs is there."""
+    snapshot = _snapshot(hub_cache() / f"models--{repository.replace('/', '--')}")
+    return snapshot if snapshot and _is_whole(snapshot, kind) else None
+
+
 def fetch_folder(repository: str, kind: str, remedy: str) -> Path:
     """The folder of a repository with a model of a kind, from the cache where it is whole there, else from the hub.
 
     remedy: what to do instead, for the error. Raises CheckpointError.
     """
     known = hub_cache() / f"models--{repository.replace('/', '--')}"
-    snapshot = _snapshot(known)
-    if snapshot and _is_whole(snapshot, kind):
+    if snapshot := kept(repository, kind):
         return snapshot
     client = _client(repository, remedy)
     try:

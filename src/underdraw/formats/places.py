@@ -10,11 +10,22 @@ from pathlib import Path
 
 from underdraw.errors import ConfigError
 from underdraw.files import models_folder
-from underdraw.formats.families import FAMILIES
-from underdraw.formats.hub import fetch_file, fetch_folder
+from underdraw.formats.conditions import PUBLISHED
+from underdraw.formats.families import FAMILIES, Family
+from underdraw.formats.hub import fetch_file, fetch_folder, kept
 from underdraw.registry import nearest
 
-__all__ = ["EMBEDDED", "KINDS", "listed", "locate_base", "locate_control", "locate_vae", "shelves"]
+__all__ = [
+    "EMBEDDED",
+    "KINDS",
+    "at_hand",
+    "listed",
+    "locate_base",
+    "locate_control",
+    "locate_lora",
+    "locate_vae",
+    "shelves",
+]
 
 EMBEDDED = "embedded"
 """The name of the base that ships inside the package."""
@@ -71,11 +82,11 @@ def locate_base(name: str | Path) -> Path:
     """
     if name == EMBEDDED:
         return Path(__file__).parents[1] / EMBEDDED
-    family = next((family for family in FAMILIES.values() if family.short == name), None)
+    family = _short(name)
     if family is None:
         return _locate(name, "base", [EMBEDDED, *(family.short for family in FAMILIES.values())])
-    on_shelf = _on_shelf(Path(family.file).stem, "base") or _on_shelf(family.short, "base")
-    return on_shelf or fetch_folder(family.repository, "base", f"put {family.file} into {shelves('base')[0]}")
+    remedy = f"put {family.file} into {shelves('base')[0]}"
+    return _of_family(family) or fetch_folder(family.repository, "base", remedy)
 
 
 def locate_vae(name: str | Path) -> Path:
@@ -88,19 +99,42 @@ def locate_control(name: str | Path) -> Path:
     return _locate(name, "control", [])
 
 
+def locate_lora(name: str | Path) -> Path:
+    """Where the LoRA of that name lies, by the same rules; of the hub's, say the file (owner/name/file.safetensors)."""
+    return _locate(name, "lora", [])
+
+
+def at_hand(name: str, kind: str) -> Path | None:
+    """Where the model of that name (no path) lies, if it is here already: nothing is fetched."""
+    if kind == "base" and name == EMBEDDED:
+        return locate_base(name)
+    family = _short(name) if kind == "base" else None
+    if found := _of_family(family) if family else _on_shelf(name, kind):
+        return found
+    repository = family.repository if family else name
+    return kept(repository, kind) if _HUB_ID.fullmatch(repository) else None
+
+
+def _short(name: str | Path) -> Family | None:
+    return next((family for family in FAMILIES.values() if family.short == name), None)
+
+
+def _of_family(family: Family) -> Path | None:
+    return _on_shelf(Path(family.file).stem, "base") or _on_shelf(family.short, "base")
+
+
 def _locate(name: str | Path, kind: str, others: list[str]) -> Path:
     path, shelf = Path(name).expanduser(), shelves(kind)[0]
     if path.exists():
         return path
+    # Under its bare name a published file lies on many shelves already; and a recipe's path may be another machine's.
     if found := _on_shelf(str(name), kind):
         return found
-    # Under its bare name a published file lies on many shelves already.
     if in_hub := _HUB_FILE.fullmatch(str(name)):
-        title = Path(in_hub[2]).name
-        return _on_shelf(title, kind) or fetch_file(in_hub[1], in_hub[2], f"put {title} into {shelf}")
+        return fetch_file(in_hub[1], in_hub[2], f"put {Path(in_hub[2]).name} into {shelf}")
     if _HUB_ID.fullmatch(str(name)) and not str(name).endswith(_ENDINGS):
-        title = Path(name).name
-        return _on_shelf(title, kind) or fetch_folder(str(name), kind, f"put its folder, or {title}, into {shelf}")
+        title = path.name + (".pth" if str(name) in PUBLISHED.values() else "")
+        return fetch_folder(str(name), kind, f"put its folder, or {title}, into {shelf}")
     known = [*others, *sorted({path.stem for path in listed(kind)})]
     raise ConfigError(
         f"no {kind} is called {str(name)!r}: no such path, none on the shelf {shelf}, and no hub id (owner/name); "
@@ -109,10 +143,15 @@ def _locate(name: str | Path, kind: str, others: list[str]) -> Path:
 
 
 def _on_shelf(name: str, kind: str) -> Path | None:
-    """The model of that name (with or without its ending, in any case), the shortest path first."""
-    wanted = name.lower()
-    found = [path for path in listed(kind) if wanted in (path.name.lower(), path.stem.lower())]
-    return min(found, key=lambda path: (len(path.parts), path), default=None)
+    """The model of that name (with or without its ending, in any case), the shortest path first; else its fp16 twin.
+
+    Of a path or a hub id it is the last part.
+    """
+    wanted = Path(name).name.lower()
+    found = {path: (path.name.lower(), path.stem.lower()) for path in listed(kind)}
+    chosen = [path for path, names in found.items() if wanted in names]
+    chosen = chosen or [path for path, names in found.items() if f"{wanted}_fp16" in names]
+    return min(chosen, key=lambda path: (len(path.parts), path), default=None)
 
 
 def _is_model(folder: Path) -> bool:

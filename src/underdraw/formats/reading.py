@@ -91,6 +91,13 @@ class _Inert:
         pass
 
 
+class _Parameters(dict[str, Tensor]):
+    """Takes the place of torch's table of parameters, which the first textual inversions were saved as."""
+
+    def __setstate__(self, state: object) -> None:
+        self.update((state.get("_parameters") if isinstance(state, dict) else None) or {})
+
+
 def open_tensors(path: str | Path) -> TensorFile:
     """Map a file of weights. Raises CheckpointError, in one line, for one that is missing, broken, hostile or empty."""
     place = Path(path)
@@ -136,6 +143,7 @@ def _pickled(place: Path, zipped: bool) -> TensorFile:
     elif size > _LEGACY_LIMIT:
         raise CheckpointError(f"{place} is a pickle of {size:,} bytes in an old form; save it as safetensors")
     stand_ins: list[Any] = [(_Inert, name) for name in _HARMLESS]
+    stand_ins.append((_Parameters, "torch.nn.modules.container.ParameterDict"))
     try:
         with torch.serialization.safe_globals(stand_ins), warnings.catch_warnings(action="ignore"):
             told = torch.load(place, map_location="cpu", weights_only=True, mmap=zipped)

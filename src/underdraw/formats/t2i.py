@@ -8,11 +8,10 @@ They don't see the sample, so one pass a drawing is enough; their features are `
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from underdraw.errors import CheckpointError, InputError
 from underdraw.formats.bases import read_part
@@ -23,28 +22,43 @@ from underdraw.formats.parts import Part, assemble
 from underdraw.formats.places import locate_control
 from underdraw.formats.reading import open_tensors
 from underdraw.formats.tables import flip, translate
-from underdraw.model.trunk import Trunk
+from underdraw.model.trunk import Site, Trunk
 
-__all__ = ["Adapter", "adapter_table", "adapter_to_original", "open_adapter", "read_adapter"]
+__all__ = ["Adapter", "adapter_at", "adapter_table", "adapter_to_original", "open_adapter", "read_adapter"]
 
 _FACTORS = {192: (3, 8), 64: (1, 8), 768: (3, 16), 256: (1, 16)}
 """(map channels, factor) by the channels of the unshuffled map: SD 1.x looks at 8×8 pixels at once, SDXL at 16×16."""
 _RESNET = ("block1", "block2")
 
 
-@dataclass(frozen=True, eq=False)
-class Adapter:
-    """A T2I-Adapter for one base."""
+class Adapter(nn.Module):
+    """A T2I-Adapter for one base: diffusers' network, what is known of it, and the sites where its features enter."""
 
-    net: Any
-    about: About
+    def __init__(self, net: Any, about: About) -> None:
+        super().__init__()
+        self.net, self.about = net, about
+
+    @property
+    def hint_channels(self) -> int:
+        """Channels of the maps that it takes."""
+        return int(self.net.config.in_channels)
+
+    @property
+    def sites(self) -> tuple[Site, ...]:
+        """Where its features enter: at the ends of the U-Net's blocks, SDXL's middle included."""
+        widths = [*self.net.config.channels, self.net.config.channels[-1]][:4]
+        scales = (2, 2, 4, 4) if self.net.config.adapter_type == "full_adapter_xl" else (1, 2, 4, 8)
+        return tuple(
+            Site(f"block.{place}", width, scale)
+            for place, (width, scale) in enumerate(zip(widths, scales, strict=True))
+        )
 
     def injections(self, condition: Tensor) -> tuple[Tensor, ...]:
         """The features of maps B×C×H×W in [0, 1], for `predict(…, injections=…)`: the same at every step.
 
         H and W are multiples of `net.total_downscale_factor`. Raises InputError for other maps.
         """
-        channels, step = self.net.config.in_channels, self.net.total_downscale_factor
+        channels, step = self.hint_channels, self.net.total_downscale_factor
         if condition.shape[1] != channels:
             raise InputError(
                 f"this adapter takes maps of {channels} channels, not {condition.shape[1]}; convert the map"
@@ -60,7 +74,11 @@ def open_adapter(name: str | Path, unet: Trunk) -> Adapter:
 
     Raises CheckpointError for what is missing, broken, no adapter, or of another family.
     """
-    place = locate_control(name)
+    return adapter_at(locate_control(name), unet)
+
+
+def adapter_at(place: Path, unet: Trunk) -> Adapter:
+    """The T2I-Adapter in a file or folder. Raises as `open_adapter`."""
     part, about = read_adapter(place)
     widths, base = list(part.config["channels"]), list(unet.config["block_out_channels"])
     widths += [widths[-1]] * (part.config["adapter_type"] == "light_adapter")
