@@ -74,6 +74,18 @@ def test_a_run_is_looked_at(make: Make, condition: str, measure: str) -> None:
     load_control(state.folder / "best", Backbone.load(recipe.learn.base).unet)  # type: ignore[union-attr]
 
 
+def test_an_unlocked_base_is_drawn_without_its_net_at_every_look(make: Make) -> None:
+    task, recipe = make(
+        "canny",
+        learn=make("canny")[1].learn.model_dump() | {"unlock": "all", "merged": False},
+        optimizer={"lr": 0.05, "warmup": 0},
+        average=0.0,
+    )
+    state = train(task, recipe, [watcher(task, recipe.watch, lambda line: None)])
+    first, second = read_looks(state.folder / "obedience.jsonl")
+    assert first.none != second.none
+
+
 def test_a_silent_net_shows_no_gap(make: Make) -> None:
     """Before the first step the zero convolutions are silent: right, none and shuffled are the same pictures."""
     for condition in ("canny", "depth"):

@@ -56,10 +56,11 @@ def _drawn(task: ControlTask, chosen: Tensor, read: Callable[[Tensor], Tensor], 
         frames = draw(task.backbone, captions, range(len(captions)), size, controls=controls, steps=STEPS)
         return (sign * score(read(finish(task.backbone, frames)), wanted)).tolist()
 
-    none: list[float] = []  # the base is locked: what it draws without the net is always the same
+    none: list[float] = []  # what a locked base draws without the net is always the same
 
     def look() -> Mapping[str, Sequence[float]]:
-        none[:] = none or drawn(None)
-        return {"right": drawn(maps), "none": none, "shuffled": drawn(maps.roll(1, 0))}
+        if task.config.unlock or not none:
+            none[:] = drawn(None)
+        return {"right": drawn(maps), "none": list(none), "shuffled": drawn(maps.roll(1, 0))}
 
     return look
