@@ -17,10 +17,13 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready$(if $(TORCH_INDEX),-$(notdir $(TORCH_INDEX:/=)))
 # Bytecode is compiled when a module is first imported; compiling all of torch here would take half a minute more.
 INSTALL := $(BIN)/python -m pip install --no-compile -c constraints.txt
+CHROMIUMS := chromium chromium-browser google-chrome
+CHROMIUM := $(firstword $(foreach name,$(CHROMIUMS),$(shell command -v $(name))))
+SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 # Two makes at once: the second waits, and then finds the set-up done.
 LOCK := $(if $(shell command -v flock),flock $(VENV)/.lock)
 
-.PHONY: setup demo test test-slow check format docs bench embedded
+.PHONY: setup demo test test-slow browser browser-tests check format docs bench embedded
 
 setup: $(READY)
 	@echo "Ready: $(BIN)/underdraw --help"
@@ -49,6 +52,18 @@ test: $(READY)
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow
+	@if [ -n "$(CHROMIUM)" ]; then $(MAKE) --no-print-directory browser-tests; \
+	else echo "The page was not tested: there is no Chromium here (make browser installs Debian's)"; fi
+
+# The page, in a real browser. Where there is none and apt is there, Debian's is installed (as root, or by sudo).
+browser: $(READY)
+	@test -n "$(CHROMIUM)" || { command -v apt-get >/dev/null \
+		|| { echo "Chromium is needed; install it by your system's ways"; exit 1; }; \
+		$(SUDO) apt-get update && $(SUDO) apt-get install -y --no-install-recommends chromium fonts-noto-cjk; }
+	@$(MAKE) --no-print-directory browser-tests
+
+browser-tests: $(READY)
+	$(BIN)/python -m pytest -m browser tests/browser
 
 check: $(READY)
 	$(BIN)/ruff format --check .

@@ -13,12 +13,13 @@ _LATER = {"Control": "ControlRequest", "Studio": "Studio", "Tiling": "Tiling", "
 """What the first use of a name brings in, so that importing the package itself is quick."""
 
 
-def load(base: str = "embedded", device: str = "auto", dtype: str = "float32") -> Any:
-    """The studio of a base: "embedded", or a folder in diffusers layout with its ControlNets beside it.
+def load(base: str = "embedded", device: str = "auto", dtype: str = "float32", **more: Any) -> Any:
+    """The studio of a base: "embedded", or any Stable Diffusion by a short name, a hub id, a folder, or a file.
 
-    Raises CheckpointError for weights that are missing or broken, ConfigError for an unknown device or dtype.
+    more: `vae`, `offload`, as in `Studio.open`. Raises CheckpointError for weights that are missing or broken,
+    ConfigError for an unknown name, device or dtype.
     """
-    return import_module("underdraw.generation").Studio.open(base, device, dtype)
+    return import_module("underdraw.generation").Studio.open(base, device, dtype, **more)
 
 
 def __getattr__(name: str) -> Any:

@@ -68,11 +68,14 @@ def tiny_scheduler() -> Any:
     )
 
 
-def tiny_base(folder: Path) -> Path:
-    """A base for 32×32 pictures (factor 4, two U-Net levels), with controlnet-canny and controlnet-depth."""
+def tiny_base(folder: Path, width: int = 16) -> Path:
+    """A base for 32×32 pictures (factor 4, two U-Net levels), with controlnet-canny and controlnet-depth.
+
+    width: of its text; 768 is that of SD 1.x.
+    """
     torch.manual_seed(0)
-    unet = UNet2DConditionModel(**TINY_UNET)
-    text = CLIPTextModel(CLIPTextConfig(**TINY_TEXT))
+    unet = UNet2DConditionModel(**TINY_UNET | {"cross_attention_dim": width})
+    text = CLIPTextModel(CLIPTextConfig(**TINY_TEXT | {"hidden_size": width}))
     parts = (tiny_vae(), text, tiny_tokenizer(), unet, tiny_scheduler(), None, None)
     StableDiffusionPipeline(*parts, requires_safety_checker=False).save_pretrained(folder)
     for kind in ("canny", "depth"):

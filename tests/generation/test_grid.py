@@ -59,6 +59,7 @@ def varied(name: str) -> tuple[Any, Any]:
         "times": ((1.0,), (1.0, 0.0)),
         "seed": (1, 2),
         "steps": (1, 2),
+        "clip_skip": (1, 2),
         "start": (0.0, 0.5),
         "end": (0.5, 1.0),
     }

@@ -1,6 +1,6 @@
 """The options of `underdraw generate`, and what they say as the values that a wish is made of."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,17 +10,20 @@ from underdraw.apps.values import parse_size
 from underdraw.errors import ConfigError, InputError
 
 if TYPE_CHECKING:
-    from underdraw.generation import PictureRequest
+    from underdraw.generation import Axis, PictureRequest
 
 __all__ = [
     "AsJson",
+    "Backend",
     "Base",
     "Blur",
     "Cfg",
+    "ClipSkip",
     "Control",
     "Count",
     "Device",
     "Dtype",
+    "Embedding",
     "Grid",
     "HiresSteps",
     "HiresStrength",
@@ -28,25 +31,33 @@ __all__ = [
     "ImageCfg",
     "Inpaint",
     "Interval",
+    "Lora",
+    "Measure",
     "Negative",
+    "Offload",
     "Outpaint",
     "Output",
     "Preset",
     "Preview",
     "Prompts",
     "Rescale",
+    "Reuse",
     "Scheduler",
     "Seed",
     "Size",
     "Source",
     "Steps",
     "Strength",
+    "Style",
     "Subseed",
     "Tile",
     "Upscale",
     "Upscaler",
+    "Vae",
+    "axes_asked",
     "picture_asked",
     "picture_path",
+    "reuse_asked",
     "settings_asked",
     "tiling_asked",
 ]
@@ -56,10 +67,27 @@ Control = Annotated[
     Option(
         metavar="KIND=PATH",
         help="KIND=PATH[,weight=..][,start=..][,end=..][,preset=..][,curve=..][,side=..][,times=..][,scale=..]"
-        "[,mask=FILE][,map]; may be given several times.",
+        "[,mask=FILE][,net=NAME][,map]; may be given several times.",
     ),
 ]
-Base = Annotated[str | None, Option(help="A folder in diffusers layout; default: the embedded base.")]
+Base = Annotated[
+    str | None,
+    Option(
+        metavar="NAME",
+        help="sd15, sd21, sdxl, a hub id, a name on the shelf, a folder or one file; default: the embedded base.",
+    ),
+]
+Vae = Annotated[str | None, Option(metavar="NAME", help="Another autoencoder, by the same kinds of names.")]
+Lora = Annotated[
+    list[str] | None,
+    Option(
+        metavar="NAME[:WEIGHT]",
+        help="NAME[:WEIGHT[:TEXT_WEIGHT]][:lbw=..], several times; or <lora:NAME:WEIGHT> in the prompt.",
+    ),
+]
+Offload = Annotated[
+    bool, Option("--offload", help="On a GPU: text encoders, autoencoder and nets wait in the computer's own memory.")
+]
 Device = Annotated[str | None, Option(help="auto, cpu, cuda, mps; default: auto.")]
 Dtype = Annotated[str | None, Option(help="float32, bfloat16 or float16; default: float32.")]
 Seed = Annotated[int | None, Option(help="Of the first picture; the next ones count up. Default: random.")]
@@ -82,11 +110,22 @@ Scheduler = Annotated[
 Preset = Annotated[
     str | None,
     Option(
-        help="Few steps: lcm, tcd, turbo, lightning, hyper. How controls are heard: balanced, my prompt is more"
-        " important, controlnet is more important, guess mode, resolution weighting.",
+        help="Few steps: lcm, tcd, turbo, lightning, hyper. Approximate: quick. How controls are heard: balanced, my"
+        " prompt is more important, controlnet is more important, guess mode, resolution weighting.",
     ),
 ]
 Negative = Annotated[str | None, Option(help="What to keep away from.")]
+Style = Annotated[
+    list[str] | None,
+    Option(metavar="NAME", help="Words behind the prompts: quality, usual negative, controlnet demo; several times."),
+]
+ClipSkip = Annotated[
+    int | None, Option(help="As A1111 counts: 1 is the text encoder's usual layer, 2 the one before it. Default: 1.")
+]
+Embedding = Annotated[
+    list[Path] | None,
+    Option(metavar="FILE", help="A textual inversion; prompts name it by its file's name. Several times."),
+]
 Prompts = Annotated[Path | None, Option(metavar="FILE", help="One prompt a line, instead of PROMPT.")]
 Source = Annotated[
     Path | None, Option("--from", metavar="PNG", help="Draw this picture again; what else is given changes it.")
@@ -107,6 +146,18 @@ Tile = Annotated[str | None, Option(metavar="WxH|auto", help="Draw in windows of
 Subseed = Annotated[str | None, Option(metavar="SEED:STRENGTH", help="Turn the noise towards another seed's.")]
 Interval = Annotated[str | None, Option(metavar="A:B", help="The share of the steps with guidance. Default: 0:1.")]
 Rescale = Annotated[float | None, Option(help="Keep guidance from over-exposing: 0 to 1, usual 0.7.")]
+Reuse = Annotated[
+    str | None,
+    Option(
+        metavar="PART=STEPS,…",
+        help="Approximate, quicker: compute what controls say (control=2), or the base's first half (encoder=2), at"
+        " every second step only; after=0.3 spares the first steps.",
+    ),
+]
+Backend = Annotated[str | None, Option(help="torch, or openvino (the extra of that name, CPU). Default: torch.")]
+Measure = Annotated[
+    bool, Option("--measure", help="Draw again without what is approximate, and say how far the pictures are apart.")
+]
 Grid = Annotated[
     list[str] | None,
     Option(metavar="NAME=A,B,…", help="Every value of this (weight, prompt, seed, steps, …); the first runs across."),
@@ -131,6 +182,14 @@ def settings_asked(
     if interval is not None:
         said["interval"] = _pair(interval, "--interval", "A:B, for example 0.1:0.8")
     return said
+
+
+def reuse_asked(text: str) -> dict[str, float]:
+    """What is reused from step to step, by the fields of `Reuse`. Raises ConfigError."""
+    try:
+        return {name.strip(): float(value) for name, value in (part.split("=") for part in text.split(","))}
+    except ValueError as error:
+        raise ConfigError(f"--reuse {text!r} is not PART=STEPS, for example control=2,encoder=3") from error
 
 
 def _pair(text: str, option: str, form: str) -> tuple[float, float]:
@@ -170,6 +229,17 @@ def _edges(text: str | None) -> tuple[int, int, int, int]:
     except ValueError as error:
         raise ConfigError(f"--outpaint {text!r} is not L,T,R,B in pixels, for example 0,0,64,0") from error
     return left, top, right, bottom
+
+
+def axes_asked(grid: Sequence[str], again: bool, measure: bool) -> "list[Axis]":
+    """What a grid varies. Raises ConfigError for a grid of a picture that is drawn again, or that is to be measured."""
+    from underdraw.generation import Axis
+
+    if grid and again:
+        raise ConfigError("--grid draws from what is said, not --from a picture; leave one of them out")
+    if grid and measure:
+        raise ConfigError("--measure compares single pictures, and --grid draws many; leave one of them out")
+    return [Axis.parse(text) for text in grid]
 
 
 def tiling_asked(text: str, native: tuple[int, int]) -> dict[str, int]:

@@ -11,7 +11,20 @@ from typer.exceptions import TyperException
 
 import underdraw
 from underdraw.allocator import keep_pages
-from underdraw.apps import datasets, files, learning, maps, measuring, pictures, tour, worlds
+from underdraw.apps import (
+    ablating,
+    datasets,
+    files,
+    learning,
+    maps,
+    measuring,
+    ordering,
+    pictures,
+    planning,
+    serving,
+    tour,
+    worlds,
+)
 from underdraw.apps.terminal import hush, say
 from underdraw.errors import UnderdrawError
 
@@ -25,7 +38,20 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Draw the structure of a picture and let a diffusion model paint it.",
 )
-for family in (pictures, maps, worlds, datasets, learning, measuring, files, tour):
+for family in (
+    pictures,
+    ordering,
+    serving,
+    maps,
+    worlds,
+    datasets,
+    planning,
+    learning,
+    ablating,
+    measuring,
+    files,
+    tour,
+):
     for command in family.COMMANDS:
         app.command()(command)
 

@@ -1,6 +1,6 @@
 """Controls as a person asks for them (`canny=photo.png,weight=0.8`), and what they become for a base.
 
-ControlNets lie beside their base, each in a folder `controlnet-<kind>` in diffusers layout.
+What steers is named (`net=`), or lies beside the base in a folder `controlnet-<kind>`; `nets` finds it.
 """
 
 import csv
@@ -18,7 +18,7 @@ from underdraw.generation.presets import CURVES, PRESETS
 from underdraw.generation.sources import Source, as_picture, each
 from underdraw.registry import nearest
 
-__all__ = ["ControlRequest", "control_folder", "control_kinds", "extent", "make_map", "read_source"]
+__all__ = ["FOLDER", "ControlRequest", "control_kinds", "extent", "make_map", "read_source"]
 
 FOLDER = "controlnet-"
 
@@ -32,6 +32,7 @@ class ControlRequest:
     important", "guess mode" or "resolution weighting", that is, a `curve` over the layers (a name or numbers) and a
     `side` of guidance ("both", "conditional", or how loud it is on the unconditional half), either of which may be said
     by itself. times: one more weight for moments spread evenly over the drawing. scale: how loud it enters its fusion.
+    net: what steers, a path, a name on the shelf or a hub id; "" is the one for this kind beside the base.
     For a batch: picture, weight and mask may be lists, with one a picture.
 
     Raises ConfigError for an unknown kind or name, InputError for numbers that make no sense.
@@ -49,6 +50,7 @@ class ControlRequest:
     side: str | float | None = None
     times: tuple[float, ...] = ()
     scale: float = 1.0
+    net: str = ""
 
     def __post_init__(self) -> None:
         _ = ANNOTATORS[self.kind], PRESETS[self.preset]
@@ -69,7 +71,8 @@ class ControlRequest:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """`KIND=PATH[,weight=..][,start=..][,end=..][,preset=..][,curve=..][,side=..][,times=..][,mask=FILE][,map]`.
+        """`KIND=PATH[,weight=..][,start=..][,end=..][,preset=..][,curve=..][,side=..][,times=..][,mask=FILE][,net=NAME]
+        [,map]`.
 
         Numbers of a curve are parted by colons; a path with a comma stands in double quotes. Raises ConfigError or
         InputError naming the part that is wrong.
@@ -139,6 +142,7 @@ PARTS: dict[str, Callable[[str], Any]] = {
     "times": _numbers,
     "scale": float,
     "mask": str,
+    "net": str,
 }
 """How each part of `KIND=PATH,…` is read."""
 
@@ -161,18 +165,6 @@ def _part(part: str, text: str) -> tuple[str, Any]:
 def control_kinds(base: Path) -> list[str]:
     """The kinds of the ControlNets that lie beside a base, sorted."""
     return sorted(path.name.removeprefix(FOLDER) for path in base.glob(f"{FOLDER}*") if path.is_dir())
-
-
-def control_folder(base: Path, kind: str) -> Path:
-    """Where the ControlNet for the maps of an annotator lies: that of its condition.
-
-    Raises ConfigError naming the conditions that there are nets for.
-    """
-    kind, kinds = ANNOTATORS[kind].condition if kind in ANNOTATORS else kind, control_kinds(base)
-    if kind not in kinds:
-        there = f"there is {', '.join(kinds)}" if kinds else "there is none"
-        raise ConfigError(f"no ControlNet for {kind!r} beside base {base.name!r}; {there} (folders {FOLDER}<kind>)")
-    return base / f"{FOLDER}{kind}"
 
 
 def read_source(request: ControlRequest) -> Any:

@@ -60,14 +60,14 @@ AXES: Mapping[str, Kind] = {
     "prompt": Kind(str, lambda wish, value: replace(wish, prompts=(value,))),
     "control": Kind(str, _control),
     "preset": Kind(str, lambda wish, value: replace(wish, preset=value)),
-    **{name: Kind(int, _setting(name)) for name in ("seed", "steps")},
+    **{name: Kind(int, _setting(name)) for name in ("seed", "steps", "clip_skip")},
     **{name: Kind(float, _setting(name)) for name in ("guidance", "rescale")},
     **{name: Kind(str, _setting(name)) for name in ("scheduler", "negative")},
     **{name: Kind(PARTS[name], _heard(name)) for name in ("weight", "start", "end", "curve", "side", "times", "scale")},
     "strength": Kind(float, _picture("strength")),
 }
 """What a grid may vary. weight, start, end, curve, side, times and scale are those of every control."""
-ALSO = {"cfg": "guidance", "sampler": "scheduler", "denoising": "strength"}
+ALSO = {"clip skip": "clip_skip", "cfg": "guidance", "sampler": "scheduler", "denoising": "strength"}
 """Other tools' words."""
 
 

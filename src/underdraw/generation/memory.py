@@ -6,10 +6,18 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 import torch
+from torch import Tensor
 
 from underdraw.generation.company import Batch
+from underdraw.generation.sampler import decode_frame
+from underdraw.generation.sizes import native_size
+from underdraw.generation.tiles import Tiles
+from underdraw.model import Backbone
 
-__all__ = ["is_memory", "within_memory"]
+__all__ = ["decoded_within", "is_memory", "within_memory"]
+
+SEAM = 0.25
+"""The share of a side that the windows of an autoencoder that is short of memory have in common."""
 
 WORDS = re.compile("out of memory|not enough memory|can't allocate memory", re.IGNORECASE)
 Result = TypeVar("Result")
@@ -42,6 +50,25 @@ def within_memory(
             yield batch, result
             continue
         _let_go()
+
+
+def decoded_within(backbone: Backbone, latents: Tensor, tiles: Tiles | None) -> Tensor:
+    """The pictures B×3×H×W in [0, 1] of a batch's latents; where the memory is short one by one, and then in windows.
+
+    One by one they differ in the last bits of a float at most; windows of the size that the base was trained at change
+    what is near their seams. What is too large even so raises what was raised.
+    """
+    width, height = native_size(backbone)
+    small = Tiles(width // 2, height // 2, SEAM)
+    ways = [(latents,), tuple(latents.split(1)), tuple(latents.split(1))]
+    for parts, windows in zip(ways, (tiles, tiles, small), strict=True):
+        try:
+            return torch.cat([decode_frame(backbone, part, windows) for part in parts])
+        except (MemoryError, RuntimeError) as error:
+            if not is_memory(error) or windows is small:
+                raise
+        _let_go()
+    raise AssertionError("the last way returns or raises")
 
 
 def _parts(batch: Batch, most: int) -> list[Batch]:

@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from underdraw import images
 from underdraw.generation.company import given_tensors
+from underdraw.generation.prompts import Reading
 from underdraw.generation.recipe import Drawing
 from underdraw.generation.sampler import Frame, decode_frame, denoise, encode_prompts, start
 from underdraw.generation.sizes import check_size, reduced
@@ -49,6 +50,7 @@ def _one(
         first.guidance,
         [drawing.negative for drawing in drawings],
         first.given.guidance if first.given is not None and sees_pictures(backbone) else None,
+        reading=_reading(studio, first),
         interval=first.interval,
         rescale=first.rescale,
         parallel=first.parallel,
@@ -67,7 +69,15 @@ def _one(
         controls=studio.controls([drawing.controls for drawing in drawings], size),
         task=_task(backbone, drawings, size, before, tiles),
         tiles=tiles,
+        reuse=first.reuse,
+        backend=first.backend,
     )
+
+
+def _reading(studio: "Studio", drawing: Drawing) -> Reading:
+    """How the prompts of a recipe are read. Raises as `Embeddings` for learned words that are not here."""
+    learned = {each.name: studio.embeddings[each.name] for each in drawing.embeddings}
+    return Reading(drawing.grammar, drawing.clip_skip, learned)
 
 
 def _task(

@@ -2,6 +2,7 @@
 
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,12 +12,14 @@ from underdraw.config import parse
 from underdraw.errors import ConfigError, InputError
 from underdraw.generation.company import Batch, assemble
 from underdraw.generation.controls import ControlRequest, extent, read_source
+from underdraw.generation.loras import taken_out
 from underdraw.generation.provenance import pack, unpack_map
 from underdraw.generation.recipe import LAST_SEED, Drawing, Given, Guide
 from underdraw.generation.sizes import enlarged, fitting_size, native_size, reduced, rounded
 from underdraw.generation.sources import PictureRequest, each, fitted, name_of
 from underdraw.generation.tasks import sees_pictures
 from underdraw.generation.wish import Wish
+from underdraw.generation.worn import OtherVae
 
 if TYPE_CHECKING:
     from underdraw.generation.studio import Studio
@@ -27,7 +30,8 @@ LARGE = 2.25
 """A picture of more than this many times the pixels that a base was trained at is drawn smaller, unless asked for."""
 KEPT = (
     *("negative", "seed", "steps", "guidance", "scheduler"),
-    *("given", "variation", "hires", "tiling", "interval", "rescale", "parallel"),
+    *("given", "variation", "hires", "tiling", "interval", "rescale", "parallel", "clip_skip", "loras"),
+    *("reuse", "backend"),
 )
 """What of an old recipe stays where nothing else is said."""
 Tell = Callable[[str], None]
@@ -83,6 +87,10 @@ class Desk:
         self.studio, self.wish, self.tell = studio, wish, tell
         self._known: dict[Any, Any] = {} if known is None else known
         self._size: Size | None = None
+        for request in wish.heard:
+            if (doubt := studio.nets.doubt(request.kind, request.net)) is not None:
+                self._once(partial(tell, doubt), "doubt", doubt)
+        self._worn = tuple(map(studio.loras.worn, wish.loras or ()))
 
     def drawings(self, prompts: Sequence[str], seeds: Sequence[int]) -> list[Drawing]:
         """The recipes of as many pictures as there are seeds. Raises as `plan`."""
@@ -93,7 +101,7 @@ class Desk:
         made = []
         for place, (prompt, seed, picture) in enumerate(zip(prompts, seeds, pictures, strict=True)):
             guides = tuple(self._guide(row[place], size) for row in asked)
-            told = self.wish.laid | {"seed": seed, "given": self._given(picture, size)}
+            told = self.wish.laid | {"seed": seed, "given": self._given(picture, size), "loras": self._worn}
             made.append(_drawing(self.studio, prompt, size, guides, told))
         return made
 
@@ -108,9 +116,9 @@ class Desk:
         return self._once(lambda: read_source(request), request.kind, request.is_map, request.picture)
 
     def _guide(self, request: ControlRequest, size: Size) -> Guide:
-        key = ("guide", request.kind, request.is_map, request.picture, request.mask, *map(str, size))
+        key = ("guide", request.kind, request.net, request.is_map, request.picture, request.mask, *map(str, size))
         made: Guide = self._once(lambda: self.studio.guide(request, size, self._source(request)), *key)
-        return made.model_copy(update=request.told)
+        return made.model_copy(update=self.studio.told(request))
 
     def _picture(self, request: PictureRequest) -> tuple[Tensor, Tensor | None]:
         read: tuple[Tensor, Tensor | None] = self._once(
@@ -147,11 +155,18 @@ def redrawn(studio: "Studio", old: Drawing, wish: Wish, name: str, tell: Tell = 
     `tell` and errors as in `plan`.
     """
     if wish.nothing:
-        guides = tuple(guide.model_copy(update={"net_hash": studio.net_hash(guide.kind)}) for guide in old.controls)
-        here = old.model_copy(update=_here(studio) | {"controls": guides})
+        guides = tuple(
+            guide.model_copy(update={"net_hash": studio.net_hash(guide.kind, guide.net)}) for guide in old.controls
+        )
+        loras = tuple(lora.model_copy(update={"hash": studio.loras.hash(lora.name)}) for lora in old.loras)
+        here = old.model_copy(update=_here(studio) | {"controls": guides, "loras": loras})
         yield Batch(here.company, (old.index,))
         return
     settings = {name: getattr(old, name) for name in KEPT} | wish.laid
+    if wish.prompts is None and "negative" not in wish.laid:
+        settings |= {"grammar": old.grammar, "embeddings": old.embeddings}
+    if wish.loras is not None:
+        settings["loras"] = tuple(map(studio.loras.worn, wish.loras))
     first = wish.size or reduced(studio.backbone, old.size, 1.0 if old.hires is None else old.hires.scale)
     size = enlarged(studio.backbone, rounded(studio.backbone, first, tell), _scale(settings))
     if wish.controls is None:
@@ -169,10 +184,22 @@ def stranger(studio: "Studio", old: Drawing) -> str | None:
     """Which weights of a recipe are not the ones here, in words; None where all are the same."""
     if studio.hash != old.base_hash:
         return f"base {old.base!r} with other weights (hash {old.base_hash}, here {studio.hash})"
+    if old.vae != studio.vae:
+        return f"{_named(old.vae)}, not {_named(studio.vae)}"
     for guide in old.controls:
-        if guide.net_hash != studio.net_hash(guide.kind):
+        if guide.net_hash != studio.net_hash(guide.kind, guide.net):
             return f"a ControlNet for {guide.kind} with other weights (hash {guide.net_hash})"
+    for lora in old.loras:
+        if lora.hash != studio.loras.hash(lora.name):
+            return f"a LoRA {lora.name!r} with other weights (hash {lora.hash})"
+    for word in old.embeddings:
+        if word.hash != studio.embeddings.hash(word.name):
+            return f"another textual inversion {word.name!r} (hash {word.hash})"
     return None
+
+
+def _named(vae: OtherVae | None) -> str:
+    return "the base's own autoencoder" if vae is None else f"the autoencoder {vae.name!r} (hash {vae.hash})"
 
 
 def make_given(studio: "Studio", request: PictureRequest, read: tuple[Tensor, Tensor | None], size: Size) -> Given:
@@ -205,17 +232,21 @@ def _seeds(seed: int | None, count: int) -> list[int]:
 
 
 def _drawing(studio: "Studio", prompt: str, size: Size, guides: tuple[Guide, ...], settings: dict[str, Any]) -> Drawing:
+    prompt, asked = taken_out(prompt)
+    worn = (*settings.get("loras", ()), *map(studio.loras.worn, asked))
     told = {"prompt": prompt, "width": size[0], "height": size[1], "controls": guides}
-    return parse(Drawing, _here(studio) | told | settings, "the drawing")
+    made = parse(Drawing, _here(studio) | {"grammar": "a1111"} | told | settings | {"loras": worn}, "the drawing")
+    return made if "embeddings" in settings else studio.embeddings.worded(made)
 
 
-def _here(studio: "Studio") -> dict[str, str]:
+def _here(studio: "Studio") -> dict[str, Any]:
     """What of a recipe the opened base decides."""
     dtype = str(studio.backbone.dtype).removeprefix("torch.")
-    return {"base": studio.name, "base_hash": studio.hash, "device": studio.backbone.device.type, "dtype": dtype}
+    place = {"base": studio.name, "base_hash": studio.hash, "vae": studio.vae}
+    return place | {"device": studio.backbone.device.type, "dtype": dtype}
 
 
 def _resized(studio: "Studio", guide: Guide, size: Size, name: str) -> Guide:
-    request = ControlRequest(guide.kind, guide.source, is_map=True)
+    request = ControlRequest(guide.kind, guide.source, is_map=True, net=guide.net)
     made = studio.guide(request, size, unpack_map(guide, name))
     return guide.model_copy(update={"map": made.map, "net_hash": made.net_hash})

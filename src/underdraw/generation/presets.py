@@ -69,9 +69,10 @@ PRESETS.register("guess mode", also=("guess",))(Preset("guess", "conditional"))
 PRESETS.register("resolution weighting", also=("resolution", "cfg-rw"))(Preset("resolution", "conditional"))
 
 DRAWING_PRESETS: Registry[Mapping[str, Any]] = Registry("preset")
-"""Fields of a drawing for models (or LoRAs) that were made to draw in few steps."""
+"""Fields of a drawing: for models (or LoRAs) that were made to draw in few steps, and for any model, approximately."""
 DRAWING_PRESETS.register("lcm")({"scheduler": "lcm", "steps": 6, "guidance": 1.5})
 DRAWING_PRESETS.register("tcd")({"scheduler": "tcd", "steps": 6, "guidance": 1.0})
 DRAWING_PRESETS.register("turbo")({"scheduler": "euler a trailing", "steps": 4, "guidance": 1.0})
 DRAWING_PRESETS.register("lightning")({"scheduler": "euler trailing", "steps": 4, "guidance": 1.0})
 DRAWING_PRESETS.register("hyper")({"scheduler": "ddim trailing", "steps": 4, "guidance": 1.0})
+DRAWING_PRESETS.register("quick")({"reuse": {"control": 3, "encoder": 2}, "interval": (0.0, 0.8)})

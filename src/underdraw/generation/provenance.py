@@ -9,6 +9,7 @@ import hashlib
 import io
 import json
 from collections.abc import Iterable
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -119,14 +120,31 @@ def unpack_map(guide: Guide, path: str | Path) -> Tensor:
     return unpack(guide.map, f"the {guide.kind} map in {path}", f"give the map itself: {guide.kind}=FILE,map")
 
 
-def fingerprint(folder: Path) -> str:
-    """16 hexadecimal digits over the weights and configurations in a model folder, without ControlNets beside it."""
+def fingerprint(place: Path) -> str:
+    """16 hexadecimal digits over a model: a file, or the weights and configurations in a folder.
+
+    Of a file they are the first of its SHA-256, which A1111 and others call its hash. Of a folder ControlNets beside
+    the base are left out. Every byte is read, once a process for a file whose size and time stay the same.
+    """
+    if place.is_file():
+        return _sha256(place).hex()[:16]
     digest = hashlib.sha256()
-    for path in _files(folder):
-        digest.update(path.relative_to(folder).as_posix().encode())
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
+    for path in _files(place):
+        digest.update(path.relative_to(place).as_posix().encode())
+        digest.update(_sha256(path))
     return digest.hexdigest()[:16]
+
+
+def _sha256(path: Path) -> bytes:
+    facts = path.stat()
+    return _read(path.resolve(), facts.st_size, facts.st_mtime_ns)
+
+
+@lru_cache(maxsize=4096)
+def _read(path: Path, size: int, time: int) -> bytes:
+    """The SHA-256 of a file of this size and time."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()
 
 
 def _files(folder: Path) -> Iterable[Path]:

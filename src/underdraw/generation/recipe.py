@@ -1,15 +1,20 @@
 """A drawing's whole recipe: all that says how a picture was drawn, as one value that can be written and read."""
 
-from typing import Annotated, Any, ClassVar, Literal, Self
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
+from pydantic import Field, field_validator, model_validator
 
 import underdraw
 from underdraw.config import Config
+from underdraw.generation.engines import ENGINES
 from underdraw.generation.presets import CURVES, PRESETS
+from underdraw.generation.prompts import Grammar, Learned
+from underdraw.generation.reuse import Reuse
 from underdraw.generation.schedulers import SCHEDULERS, find_scheduler
 from underdraw.generation.sizes import LARGEST
 from underdraw.generation.tiles import Tiles
+from underdraw.generation.worn import Brief, OtherVae, Worn
 
 __all__ = ["LAST_SEED", "Drawing", "Given", "Guide", "Hires", "Tiling", "Variation"]
 
@@ -24,27 +29,14 @@ Picture = str
 """A PNG in base64."""
 
 
-class Brief(Config):
-    """A table that leaves out what came `later` and has its usual value: old recipes keep their bytes."""
-
-    later: ClassVar[frozenset[str]] = frozenset()
-
-    @model_serializer(mode="wrap")
-    def _brief(self, whole: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        told: dict[str, Any] = whole(self)
-        fields = type(self).model_fields
-        usual = {name for name in self.later if getattr(self, name) == fields[name].default}
-        return {name: part for name, part in told.items() if name not in usual}
-
-
 class Guide(Brief):
     """One control of a drawing: its map itself, the name of the file that it came from, and how it is heard.
 
     curve: a name, or a factor for each place where the net speaks. side: "both", "conditional", or how loud it is on
-    the unconditional half. mask: where it is heard.
+    the unconditional half. mask: where it is heard. net: which one, as it was said; nothing for one beside the base.
     """
 
-    later = frozenset({"curve", "side", "times", "scale", "mask"})
+    later = frozenset({"curve", "side", "times", "scale", "mask", "net"})
 
     kind: str
     weight: float = 1.0
@@ -59,6 +51,7 @@ class Guide(Brief):
     times: tuple[float, ...] = ()
     scale: float = 1.0
     mask: Picture = ""
+    net: str = ""
 
     @field_validator("curve")
     @classmethod
@@ -133,9 +126,16 @@ class Drawing(Brief):
     `seed` is this picture's. It was number `index` (from 0) of `batch` pictures drawn together with consecutive seeds:
     the last bits of a float depend on what else is in a batch, so the same bytes need the same company.
     interval, rescale, parallel: as in `Guidance`. stopped: after how many steps the drawing was broken off (0: not).
+    grammar, clip_skip: as in `Reading`. embeddings: the learned words that the prompts name. reuse, backend: as in
+    `denoise`.
     """
 
-    later = frozenset({"given", "variation", "hires", "tiling", "interval", "rescale", "parallel", "stopped"})
+    later = frozenset(
+        {
+            *("given", "variation", "hires", "tiling", "interval", "rescale", "parallel", "stopped", "loras", "vae"),
+            *("grammar", "clip_skip", "embeddings", "reuse", "backend"),
+        }
+    )
 
     prompt: str
     negative: str = ""
@@ -161,11 +161,24 @@ class Drawing(Brief):
     rescale: Fraction = 0.0
     parallel: float = Field(1.0, ge=-10, le=10)
     stopped: int = Field(0, ge=0)
+    grammar: Grammar = "literal"
+    clip_skip: int = Field(1, ge=1, le=64)
+    embeddings: tuple[Learned, ...] = ()
+    loras: tuple[Worn, ...] = ()
+    vae: OtherVae | None = None
+    reuse: Reuse = Reuse()
+    backend: str = "torch"
 
     @field_validator("scheduler")
     @classmethod
     def _known(cls, name: str) -> str:
         return find_scheduler(name).name
+
+    @field_validator("backend")
+    @classmethod
+    def _there(cls, name: str) -> str:
+        _ = ENGINES[name]
+        return name
 
     @model_validator(mode="after")
     def _placed(self) -> Self:
@@ -212,17 +225,24 @@ class Drawing(Brief):
             "Version": f"underdraw {self.version}",
         }
         negative = [f"Negative prompt: {self.negative}"] if self.negative else []
-        return "\n".join([self.prompt, *negative, ", ".join(f"{name}: {value}" for name, value in told.items())])
+        prompt = " ".join([self.prompt, *(lora.tag for lora in self.loras)])
+        return "\n".join([prompt, *negative, ", ".join(f"{name}: {value}" for name, value in told.items())])
 
     def _extras(self) -> dict[str, Any]:
         """What only some pictures have, in A1111's words."""
-        told: dict[str, Any] = {"CFG Rescale": f"{self.rescale:g}"} if self.rescale else {}
+        told: dict[str, Any] = (
+            {} if self.vae is None else {"VAE hash": self.vae.hash[:10], "VAE": Path(self.vae.name).name}
+        )
+        told |= {"CFG Rescale": f"{self.rescale:g}"} if self.rescale else {}
         if self.given is not None:
             told["Denoising strength"] = f"{self.given.strength:g}"
             told |= {"Mask blur": self.given.softness} if self.given.mask else {}
         if self.variation is not None:
             told["Variation seed"] = self.variation.seed
             told["Variation seed strength"] = f"{self.variation.strength:g}"
+        told |= {"Clip skip": self.clip_skip} if self.clip_skip != 1 else {}
+        if self.embeddings:
+            told["TI hashes"] = '"' + ", ".join(f"{each.name}: {each.hash[:12]}" for each in self.embeddings) + '"'
         if self.hires is not None:
             told |= {"Hires upscale": f"{self.hires.scale:g}", "Hires steps": self.hires.steps}
             told |= {"Hires upscaler": self.hires.how, "Denoising strength": f"{self.hires.strength:g}"}
@@ -231,7 +251,8 @@ class Drawing(Brief):
 
 def _net(guide: Guide) -> str:
     mode = "" if guide.mode == "balanced" else f", Control Mode: {guide.mode}"
+    name = Path(guide.net).stem if guide.net else f"controlnet-{guide.kind}"
     return (
-        f'"Module: {"none" if guide.is_map else guide.kind}, Model: controlnet-{guide.kind} [{guide.net_hash[:8]}],'
+        f'"Module: {"none" if guide.is_map else guide.kind}, Model: {name} [{guide.net_hash[:8]}],'
         f" Weight: {guide.weight:g}, Guidance Start: {guide.start:g}, Guidance End: {guide.end:g}{mode}" + '"'
     )

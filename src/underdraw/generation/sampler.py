@@ -14,16 +14,21 @@ import torch
 from torch import Tensor
 
 from underdraw.errors import InputError, UnderdrawError
+from underdraw.generation.engines import ENGINES
 from underdraw.generation.guidance import Guidance
+from underdraw.generation.prompts import Reading
+from underdraw.generation.reuse import Recall, Reuse
 from underdraw.generation.schedulers import build_scheduler, noise_share
 from underdraw.generation.sizes import check_size
 from underdraw.generation.tasks import Task, latent_channels, make_task
 from underdraw.generation.tiles import Tiles, decode, tiled
-from underdraw.model import Backbone, Control, Process, Text, predict, projected_once, speaking
+from underdraw.model import Backbone, Control, Process, Text, alike, projected_once, speaking, through
 
 __all__ = ["Frame", "decode_frame", "denoise", "draw", "encode_prompts", "finish", "slerp", "start"]
 
 FROM_NOISE = Task()
+LITERAL = Reading()
+EXACT = Reuse()
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,13 +61,15 @@ def draw(
     scheduler: str = "dpm++ 2m",
     task: Task | None = None,
     tiles: Tiles | None = None,
+    reading: Reading = LITERAL,
 ) -> Iterator[Frame]:
     """Draw B pictures of size = (width, height), one a prompt and seed, as one batch; `decode_frame` the last frame.
 
+    reading: as in `encode_prompts`.
     Raises InputError for sizes that the base cannot draw, ConfigError for an unknown scheduler or number of steps.
     """
     check_size(backbone, size)
-    pull = encode_prompts(backbone, prompts, size, guidance, negative)
+    pull = encode_prompts(backbone, prompts, size, guidance, negative, reading=reading)
     noise, generators = start(backbone, size, seeds)
     yield from denoise(
         backbone,
@@ -89,12 +96,15 @@ def denoise(
     controls: Sequence[Control] = (),
     task: Task = FROM_NOISE,
     tiles: Tiles | None = None,
+    reuse: Reuse = EXACT,
+    backend: str = "torch",
 ) -> Iterator[Frame]:
     """Walk from noise to picture, one frame a step.
 
     noise: B×C×h×w, standard normal; generators: one a picture, for schedulers that add noise on the way (both from
     `start`). controls: each is asked only at the steps of its span, a silent one never. task: how it starts, what is
-    kept, what is seen beside. tiles: the windows in which a large sample is looked at.
+    kept, what is seen beside. tiles: the windows in which a large sample is looked at. reuse: what of earlier steps is
+    taken for this one, which is approximate. backend: who computes, one of `ENGINES`.
     Raises ConfigError for an unknown scheduler or number of steps, UnderdrawError naming the step that overflows.
     """
     path = build_scheduler(scheduler, backbone.scheduler, steps)
@@ -103,20 +113,21 @@ def denoise(
         path.set_begin_index(first)
     extra = {"generator": list(generators)} if generators and "generator" in signature(path.step).parameters else {}
     audible = [control.prepared() for control in controls if not control.silent]
-    network = tiled(partial(predict, backbone.unet), tiles, backbone.factor)
     noise = noise.float().to(backbone.device)
     latents = task.start(path, noise, first)
     count = len(path.timesteps) - first
-    with projected_once(backbone.unet, *(control.net for control in audible)):
+    nets = [control.net for control in audible]
+    engine = ENGINES[backend](backbone, nets, path.timesteps[first:])
+    recall = Recall(reuse, engine.waist, backbone.unet, nets)
+    network = tiled(partial(through, recall), tiles, backbone.factor)
+    with projected_once(backbone.unet, *nets):
         for step, timestep in enumerate(path.timesteps[first:]):
             noisy = path.scale_model_input(latents, timestep)
-            prediction = guidance.at(step, count)(
-                network,
-                noisy.to(backbone.dtype),
-                timestep.to(backbone.device),
-                speaking(audible, step, count),
-                task.beside,
-            )
+            heard = speaking(audible, step, count)
+            with engine.at(step), recall.at(step, count, heard):
+                prediction = guidance.at(step, count)(
+                    network, noisy.to(backbone.dtype), timestep.to(backbone.device), heard, task.beside
+                )
             _refuse_overflow(prediction, backbone, f"step {step + 1} of {count}")
             clean = _clean(backbone, prediction, noisy, noise_share(path, first + step))
             latents = path.step(prediction, timestep, latents, **extra).prev_sample
@@ -162,31 +173,38 @@ def encode_prompts(
     guidance: float = 1.0,
     negative: str | Sequence[str] = "",
     picture: float | None = None,
+    reading: Reading = LITERAL,
     **more: Any,
 ) -> Guidance:
     """What pulls B pictures of size = (width, height) towards their prompts and away from `negative` (one, or B).
 
-    picture, more: as in `Guidance`. A base without text takes empty prompts only. Raises InputError otherwise.
+    picture, more: as in `Guidance`. reading: what the prompts mean; usually their very words, and what is too long is
+    cut off. A base without text takes empty prompts only. Raises InputError otherwise.
     """
     negatives = [negative] * len(prompts) if isinstance(negative, str) else list(negative)
     if not backbone.text_encoders:
         if any(negatives) or any(prompts):
             raise InputError("this base knows no text; leave the prompt and the negative prompt empty")
         return Guidance(None, picture=picture)
-    text = _sized(backbone.encode_text(prompts), size)
+    text = backbone.hear([reading(prompt) for prompt in prompts], reading.clip_skip)
     if guidance == 1 and picture in (None, 1):
-        return Guidance(text)
-    return Guidance(text, _sized(_empty(backbone, negatives), size), guidance, picture, **more)
+        return Guidance(_sized(text, size))
+    text, empty = alike(text, _empty(backbone, negatives, reading))
+    return Guidance(_sized(text, size), _sized(empty, size), guidance, picture, **more)
 
 
-def _empty(backbone: Backbone, negatives: Sequence[str]) -> Text:
+def _empty(backbone: Backbone, negatives: Sequence[str], reading: Reading) -> Text:
     """The negative prompts; where there is none, what the base was trained with for no prompt."""
-    if not any(negatives):
-        return backbone.empty_text(len(negatives))
-    text = backbone.encode_text(negatives)
     if all(negatives):
-        return text
-    return text.where(torch.tensor([bool(negative) for negative in negatives]), backbone.empty_text(len(negatives)))
+        return backbone.hear([reading(negative) for negative in negatives], reading.clip_skip)
+    # What a base trained with zeros hears for no prompt has no layers to skip.
+    empty = [reading("")] * len(negatives)
+    zeros = backbone.zero_empty
+    nothing = backbone.empty_text(len(empty)) if zeros else backbone.hear(empty, reading.clip_skip)
+    if not any(negatives):
+        return nothing
+    text, nothing = alike(backbone.hear([reading(negative) for negative in negatives], reading.clip_skip), nothing)
+    return text.where(torch.tensor([bool(negative) for negative in negatives]), nothing)
 
 
 @torch.no_grad()

@@ -3,34 +3,38 @@
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, Self
 
-import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from underdraw.annotators import as_hint
 from underdraw.errors import CheckpointError, ConfigError, InputError
+from underdraw.formats import open_base
+from underdraw.formats.places import EMBEDDED, locate_base, locate_vae
 from underdraw.generation import plan as plans
 from underdraw.generation.blend import blend
-from underdraw.generation.company import Batch, assemble, given_tensors, voices
-from underdraw.generation.controls import ControlRequest, control_folder, make_map, read_source
-from underdraw.generation.memory import within_memory
+from underdraw.generation.company import Batch, Voice, assemble, given_tensors, voices
+from underdraw.generation.controls import ControlRequest, make_map, read_source
+from underdraw.generation.devices import DTYPES, pick_device
+from underdraw.generation.embeddings import Embeddings
+from underdraw.generation.loras import LoraRequest, Loras
+from underdraw.generation.memory import decoded_within, within_memory
+from underdraw.generation.nets import Nets
+from underdraw.generation.parking import check_parking, park, park_base
 from underdraw.generation.passes import passes
 from underdraw.generation.presets import layer_curve
 from underdraw.generation.provenance import fingerprint, pack, pack_map, write_drawing
 from underdraw.generation.recipe import Drawing, Guide
-from underdraw.generation.sampler import Frame, decode_frame
+from underdraw.generation.sampler import Frame
 from underdraw.generation.sources import PictureRequest, Source, as_mask, each, name_of
+from underdraw.generation.styles import styled
 from underdraw.generation.wish import Wish
-from underdraw.model import Backbone, Control, ControlNet, load_control
+from underdraw.generation.worn import OtherVae
+from underdraw.model import Backbone, Control, ControlNet
 
-__all__ = ["DTYPES", "EMBEDDED", "Drawn", "Studio", "base_folder", "pick_device"]
-
-EMBEDDED = "embedded"
-"""The name of the base that ships inside the package."""
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+__all__ = ["EMBEDDED", "Drawn", "Studio", "base_folder"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,39 +55,70 @@ class Drawn:
 
 
 class Studio:
-    """What drawings need: the base, where it lies, its name and hash, and its ControlNets as they are asked for."""
+    """What drawings need: the base, where it lies, its name and hash, its nets and LoRAs as they are asked for.
 
-    def __init__(self, backbone: Backbone, folder: Path, name: str) -> None:
-        self.backbone, self.folder, self.name = backbone, folder, name
-        self.hash = fingerprint(folder)
-        self._nets: dict[str, ControlNet] = {}
-        self._hashes: dict[str, str] = {}
+    place: the base's folder or file. folder: where nets beside it are looked for. vae: the autoencoder that took the
+    place of its own. offloads: whether nets wait on the CPU.
+    """
+
+    def __init__(
+        self, backbone: Backbone, place: Path, name: str, vae: OtherVae | None = None, offloads: bool = False
+    ) -> None:
+        self.backbone, self.place, self.name, self.vae = backbone, place, name, vae
+        self.folder = place if place.is_dir() else place.parent
+        self.hash = fingerprint(place)
+        wait = partial(park, device=backbone.device) if offloads else _stay
+        self.nets = Nets(backbone.unet, self.folder, name, wait)
+        self.loras = Loras(backbone)
+        self.embeddings = Embeddings(backbone)
 
     @classmethod
-    def open(cls, base: str = EMBEDDED, device: str = "auto", dtype: str = "float32") -> Self:
-        """The base called "embedded", or the one in a folder in diffusers layout.
+    def open(
+        cls,
+        base: str = EMBEDDED,
+        device: str = "auto",
+        dtype: str = "float32",
+        vae: str | None = None,
+        offload: bool = False,
+    ) -> Self:
+        """A base by its name: "embedded", sd15, sd21 or sdxl, a hub id, a name on the shelf, a folder, or a file.
 
-        Raises CheckpointError for weights that are missing or broken, ConfigError for an unknown device or dtype.
+        vae: another autoencoder, by the same kinds of names. offload: text encoders, autoencoder and nets wait in the
+        computer's own memory while the GPU does not need them. Raises CheckpointError for weights that are missing or
+        broken, ConfigError for an unknown name, device or dtype.
         """
         if dtype not in DTYPES:
             raise ConfigError(f"unknown dtype {dtype!r}; there is {', '.join(DTYPES)}")
-        folder = base_folder(base)
-        if base == EMBEDDED and not (folder / "model_index.json").exists():
-            raise CheckpointError("the embedded base is not in this installation; give another one: --base FOLDER")
-        backbone = Backbone.load(folder, pick_device(device), DTYPES[dtype])
-        return cls(backbone, folder, base if base == EMBEDDED else folder.resolve().name)
+        place, where = locate_base(base), pick_device(device)
+        if base == EMBEDDED and not (place / "model_index.json").exists():
+            raise CheckpointError("the embedded base is not in this installation; give another one: --base NAME")
+        if offload:
+            check_parking(where)
+        other = None if vae is None else locate_vae(vae)
+        backbone = open_base(place, "cpu" if offload else where, DTYPES[dtype], other)
+        if offload:
+            park_base(backbone, where)
+        told = None if vae is None or other is None else OtherVae(name=vae, hash=fingerprint(other))
+        return cls(backbone, place, _name_of(base, place), told, offload)
 
-    def net(self, kind: str) -> ControlNet:
-        """The ControlNet of a kind. Raises ConfigError naming those that exist, CheckpointError for broken weights."""
-        if kind not in self._nets:
-            self._nets[kind] = load_control(control_folder(self.folder, kind), self.backbone.unet)
-        return self._nets[kind]
+    def net(self, kind: str, name: str = "") -> ControlNet:
+        """The ControlNet for maps of a kind, or the one of that name.
 
-    def net_hash(self, kind: str) -> str:
-        """The fingerprint of the ControlNet of a kind. Raises as `net`."""
-        if kind not in self._hashes:
-            self._hashes[kind] = fingerprint(control_folder(self.folder, kind))
-        return self._hashes[kind]
+        Raises ConfigError naming those that exist, or for another kind of net; CheckpointError for broken weights.
+        """
+        net = self.nets.open(kind, name).speaker
+        if not isinstance(net, ControlNet):
+            raise ConfigError(f"{name} is a T2I-Adapter, not a ControlNet; ask for it in a control: net={name}")
+        return net
+
+    def net_hash(self, kind: str, name: str = "") -> str:
+        """The fingerprint of the net for maps of a kind, or of the one of that name. Raises as `net`."""
+        return self.nets.hash(kind, name)
+
+    def told(self, request: ControlRequest) -> dict[str, Any]:
+        """What a recipe says of how a control is heard; where the request says nothing, its net has the word."""
+        side = self.nets.open(request.kind, request.net).about.side
+        return request.told | ({"side": side} if request.plain else {})
 
     def guide(self, request: ControlRequest, size: tuple[int, int], source: Any = None) -> Guide:
         """The control asked for, with its map made for a drawing of `size`; `source` spares reading the file again."""
@@ -94,39 +129,42 @@ class Studio:
             kind=request.kind,
             source=name_of(request.picture),
             is_map=request.is_map,
-            net_hash=self.net_hash(request.kind),
+            net=self.nets.name(request.kind, request.net),
+            net_hash=self.net_hash(request.kind, request.net),
             map=pack_map(condition),
             mask="" if mask is None else pack(mask),
-            **request.told,
+            **self.told(request),
         )
 
     def controls(
         self, guides: Sequence[Sequence[Guide]], size: tuple[int, int], name: str = "the recipe"
     ) -> list[Control]:
         """The guides of each drawing of a batch as controls of this base; `name` says where their maps came from."""
-        return [
-            Control(
-                net := self.net(voice.like.kind),
-                as_hint(voice.condition).to(self.backbone.device, self.backbone.dtype),
-                weight=voice.weight,
-                span=(voice.like.start, voice.like.end),
-                mask=voice.mask,
-                side=voice.like.side,
-                curve=layer_curve(voice.like.curve, net.sites),
-                times=voice.like.times,
-                scale=voice.like.scale,
-            )
-            for voice in voices(guides, size, name)
-        ]
+        return [self._control(voice) for voice in voices(guides, size, name)]
+
+    def _control(self, voice: Voice) -> Control:
+        like = voice.like
+        net = self.nets.open(like.kind, like.net)
+        return net.control(
+            voice.condition.to(self.backbone.device, self.backbone.dtype),
+            weight=voice.weight,
+            span=(like.start, like.end),
+            mask=voice.mask,
+            side=like.side,
+            curve=layer_curve(like.curve, net.speaker.sites),
+            times=like.times,
+            scale=like.scale,
+        )
 
     def frames(self, drawings: Sequence[Drawing]) -> Iterator[Frame]:
         """Draw a batch of recipes that are drawn in one way: one frame a step, pass after pass."""
-        return islice(passes(self, drawings), drawings[0].stopped or None)
+        frames = islice(passes(self, drawings), drawings[0].stopped or None)
+        return self.loras.during(frames, drawings[0].loras)
 
     def finish(self, drawings: Sequence[Drawing], latents: Tensor) -> Tensor:
         """The pictures B×3×H×W in [0, 1] of a batch's latents; what a mask does not hold is as it was."""
         tiling = drawings[0].tiling
-        pictures = decode_frame(self.backbone, latents, None if tiling is None else tiling.tiles)
+        pictures = decoded_within(self.backbone, latents, None if tiling is None else tiling.tiles)
         before, mask = given_tensors([each.given for each in drawings], (pictures.shape[-1], pictures.shape[-2]))
         given = drawings[0].given
         if given is None or before is None or mask is None:
@@ -190,6 +228,8 @@ class Studio:
         outpaint: tuple[int, int, int, int] = (0, 0, 0, 0),
         size: tuple[int, int] | None = None,
         preset: str | None = None,
+        styles: str | Sequence[str] = (),
+        loras: Sequence[LoraRequest | str] = (),
         tell: Callable[[Frame], None] = lambda frame: None,
         **settings: Any,
     ) -> list[Drawn]:
@@ -197,33 +237,39 @@ class Studio:
 
         Prompts, negative prompts, images, masks and what a control hears may be lists, with one for each picture.
         image: a picture to start from; strength: how far from it; mask: where it is drawn anew; outpaint: pixels beyond
-        its (left, top, right, bottom) edge. preset: as in `Wish`; settings: further fields of `Drawing` (steps,
-        guidance, scheduler, hires, tiling, variation, …). Interrupted, it returns what there is.
+        its (left, top, right, bottom) edge. preset: as in `Wish`; styles: names of words behind the prompts;
+        loras: "NAME:WEIGHT" or requests; settings: further fields of `Drawing` (steps, guidance, clip_skip, hires,
+        tiling, variation, …). Interrupted, it returns what there is.
         Raises InputError or ConfigError for what makes no sense, UnderdrawError where numbers overflow.
         """
-        prompts = (prompt,) if isinstance(prompt, str) else tuple(prompt)
+        said = (prompt,) if isinstance(prompt, str) else prompt
+        prompts = tuple(styled(words, styles=styles)[0] for words in said)
         chosen = plans.seeds_for(seeds, len(prompts))
         if image is None and (mask is not None or strength is not None or any(outpaint)):
             raise InputError("strength, mask and outpaint say what is done with an image, and there is none; give one")
         picture = None if image is None else PictureRequest(image, strength, mask, outpaint)
-        wish = Wish(prompts, tuple(controls), size, picture=picture, preset=preset, settings=settings)
+        asked = tuple(LoraRequest.parse(each) if isinstance(each, str) else each for each in loras)
+        wish = Wish(
+            prompts, tuple(controls), size, picture=picture, preset=preset, settings=settings, loras=asked or None
+        )
         drawings = plans.plan_each(self, wish, chosen)
         negatives = each(negative, len(drawings), "negative prompts")
-        recipes = (one.model_copy(update={"negative": no}) for one, no in zip(drawings, negatives, strict=True))
-        return list(self.draw_all(assemble(recipes), tell))
+        styled_negatives = (styled("", words, styles)[1] for words in negatives)
+        recipes = (one.model_copy(update={"negative": no}) for one, no in zip(drawings, styled_negatives, strict=True))
+        return list(self.draw_all(assemble(map(self.embeddings.worded, recipes)), tell))
 
 
 def base_folder(base: str) -> Path:
-    """Where a base lies."""
-    return Path(__file__).parents[1] / EMBEDDED if base == EMBEDDED else Path(base)
+    """Where a base lies, if it is a folder that is here."""
+    return locate_base(base) if base == EMBEDDED else Path(base)
 
 
-def pick_device(device: str) -> torch.device:
-    """The device of that name; "auto" is the first GPU, or the CPU. Raises ConfigError for one that is not there."""
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    try:
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise ConfigError(f"device {device!r} is not there; use --device cpu, or auto") from error
-    return torch.device(device)
+def _name_of(base: str, place: Path) -> str:
+    """What recipes call a base: by its path the name of its folder or file, else as a person said it."""
+    if base == EMBEDDED or not Path(base).expanduser().exists():
+        return base
+    return place.resolve().name if place.is_dir() else place.stem
+
+
+def _stay(module: nn.Module) -> None:
+    """Where nothing waits."""

@@ -6,6 +6,7 @@ from typing import Any
 from underdraw.config import parse
 from underdraw.errors import ConfigError
 from underdraw.generation.controls import ControlRequest
+from underdraw.generation.loras import LoraRequest
 from underdraw.generation.presets import DRAWING_PRESETS, PRESETS
 from underdraw.generation.recipe import Drawing
 from underdraw.generation.sources import PictureRequest
@@ -23,7 +24,8 @@ class Wish:
 
     prompts: `count` pictures of each; size: (width, height) in pixels of the first pass; picture: one that is there
     already; preset: a few-step preset, or how controls are heard that do not say it themselves; settings: further
-    fields of `Drawing` (negative, seed, steps, guidance, scheduler, variation, hires, tiling, …).
+    fields of `Drawing` (negative, seed, steps, guidance, scheduler, variation, hires, tiling, …); loras: beside those
+    in the prompts.
     Raises ConfigError for values that no base could draw.
     """
 
@@ -34,6 +36,7 @@ class Wish:
     picture: PictureRequest | None = None
     preset: str | None = None
     settings: dict[str, Any] = field(default_factory=dict)
+    loras: tuple[LoraRequest, ...] | None = None
 
     def __post_init__(self) -> None:
         if not 1 <= self.count <= MOST or self.count * len(self.prompts or "1") > MOST:
@@ -47,7 +50,7 @@ class Wish:
     @property
     def nothing(self) -> bool:
         """Whether nothing at all was said."""
-        said = (self.prompts, self.controls, self.size, self.picture, self.preset)
+        said = (self.prompts, self.controls, self.size, self.picture, self.preset, self.loras)
         return all(part is None for part in said) and self.count == 1 and not self.settings
 
     @property

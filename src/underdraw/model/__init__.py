@@ -9,17 +9,22 @@
 from underdraw.model.backbone import Backbone, Moments
 from underdraw.model.blocks import block_weights
 from underdraw.model.branches import BRANCHES, Branch, BranchConfig
-from underdraw.model.control import Control, predict, speaking
+from underdraw.model.control import Control, predict, speaking, through
 from underdraw.model.controlnet import ControlConfig, ControlNet, build
 from underdraw.model.fusions import FUSIONS, FusionConfig
+from underdraw.model.injection import Injection
 from underdraw.model.lora import Attached, Lora, attach, attached_to, detach
+from underdraw.model.overlay import Lay, overlaid
 from underdraw.model.policies import POLICIES, Policy, apply_policy, trainable
 from underdraw.model.process import Process
+from underdraw.model.prompts import Embedding, Part, Prompt, alike
+from underdraw.model.quick import Quick
 from underdraw.model.store import load_control, save_control
 from underdraw.model.taps import HINTS, TAPS
 from underdraw.model.targets import TARGETS, LoraConfig, build_lora
 from underdraw.model.text import Text, join, projected_once
-from underdraw.model.trunk import Encoding, Site, decode, encode, sites
+from underdraw.model.trunk import Encoding, Site, Trunk, decode, embed, encode, sites
+from underdraw.model.waist import Split, Waist
 
 __all__ = [
     "BRANCHES",
@@ -35,15 +40,25 @@ __all__ = [
     "Control",
     "ControlConfig",
     "ControlNet",
+    "Embedding",
     "Encoding",
     "FusionConfig",
+    "Injection",
+    "Lay",
     "Lora",
     "LoraConfig",
     "Moments",
+    "Part",
     "Policy",
     "Process",
+    "Prompt",
+    "Quick",
     "Site",
+    "Split",
     "Text",
+    "Trunk",
+    "Waist",
+    "alike",
     "apply_policy",
     "attach",
     "attached_to",
@@ -52,13 +67,16 @@ __all__ = [
     "build_lora",
     "decode",
     "detach",
+    "embed",
     "encode",
     "join",
     "load_control",
+    "overlaid",
     "predict",
     "projected_once",
     "save_control",
     "sites",
     "speaking",
+    "through",
     "trainable",
 ]

@@ -9,6 +9,9 @@ computed: neither a control of weight 0 or outside its span, nor those items of 
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
+from itertools import zip_longest
+from operator import add
 from typing import Any, Literal, Self, get_args
 from weakref import WeakKeyDictionary
 
@@ -19,7 +22,8 @@ from torch.nn import functional
 from underdraw.errors import ConfigError, InputError
 from underdraw.model.controlnet import ControlNet
 from underdraw.model.text import Text
-from underdraw.model.trunk import Deltas, Encoding, Trunk, decode, encode
+from underdraw.model.trunk import Deltas, Encoding, Trunk
+from underdraw.model.waist import Split, Waist
 
 Side = Literal["both", "conditional"]
 Rows = slice | Tensor
@@ -109,7 +113,7 @@ class Control:
 
     def repeated(self, count: int, batch: int) -> Self:
         """The control for a batch that is there `count` times, the conditional one last."""
-        parts = {name: _again(getattr(self, name), count) for name in _ITEMS}
+        parts = {name: again(getattr(self, name), count) for name in _ITEMS}
         if count > 1 and self.unconditional != 1:
             weight = torch.as_tensor(self.weight).expand(batch)
             parts["weight"] = torch.cat([*[self.unconditional * weight] * (count - 1), weight])
@@ -118,10 +122,11 @@ class Control:
     def cut(self, window: tuple[slice, slice], size: tuple[int, int]) -> Self:
         """The part of a prepared control for a window (rows, columns) of a sample of size = (h, w)."""
         assert self.hint is not None, "a control is prepared before it is cut"
-        mask = self.mask
-        if mask is not None:
-            mask = functional.interpolate(mask.float(), size=size, mode="area")[..., window[0], window[1]]
-        return replace(self, hint=self.hint[..., window[0], window[1]], mask=mask)
+        return replace(self, hint=self.hint[..., window[0], window[1]], mask=cut_mask(self.mask, window, size))
+
+    def injections(self) -> tuple[Tensor, ...]:
+        """What it adds at the end of each block of the encoder: nothing, unless it is an adapter (`Injection`)."""
+        return ()
 
     def deltas(
         self, encoding: Encoding, sample: Tensor, timestep: Tensor | float, text: Text | None = None
@@ -201,16 +206,41 @@ def predict(
 
     Shapes as in `encode`; B×C×h×w comes back. Silent controls are not computed; spans are the caller's (`speaking`).
     """
-    encoding = encode(unet, sample, timestep, text, injections)
-    deltas: list[Deltas] = [
-        control.deltas(encoding, sample, timestep, text) for control in controls if not control.silent
-    ]
-    return decode(unet, encoding.plus(*deltas))
+    return through(Split(unet), sample, timestep, text, controls, injections)
 
 
-def _again(part: Any, count: int) -> Any:
+def through(
+    waist: Waist,
+    sample: Tensor,
+    timestep: Tensor | float,
+    text: Text | None = None,
+    controls: Sequence[Control] = (),
+    injections: Sequence[Tensor | None] = (),
+) -> Tensor:
+    """The prediction of a U-Net that is computed as its `waist` does; all else as in `predict`."""
+    heard = [control for control in controls if not control.silent]
+    entering = _entering([injections, *(control.injections() for control in heard)])
+    encoding = waist.encode(sample, timestep, text, entering)
+    deltas: list[Deltas] = [control.deltas(encoding, sample, timestep, text) for control in heard]
+    return waist.decode(encoding.plus(*deltas))
+
+
+def again(part: Any, count: int) -> Any:
     """What is told for each item of a batch, for a batch that is there `count` times; one thing for all stays so."""
     return torch.cat([part] * count) if isinstance(part, Tensor) and part.ndim and len(part) > 1 else part
+
+
+def cut_mask(mask: Tensor | None, window: tuple[slice, slice], size: tuple[int, int]) -> Tensor | None:
+    """The part of a mask for a window (rows, columns) of a sample of size = (h, w)."""
+    if mask is None:
+        return None
+    return functional.interpolate(mask.float(), size=size, mode="area")[..., window[0], window[1]]
+
+
+def _entering(told: Sequence[Sequence[Tensor | None]]) -> list[Tensor | None]:
+    """Features at the end of each block, those of all who have some added up."""
+    places = zip_longest(*told)
+    return [reduce(add, heard) if (heard := [each for each in place if each is not None]) else None for place in places]
 
 
 def _rows(part: Any, rows: Rows) -> Any:

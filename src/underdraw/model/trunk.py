@@ -119,7 +119,19 @@ def encode(
     """
     check(unet)
     states = _states(unet, text)
-    embedding = _embed(unet, sample, timestep, text)
+    embedding = embed(unet, sample, timestep, text)
+    return Encoding(descend(unet, sample, embedding, states, injections, hint), embedding, states)
+
+
+def descend(
+    unet: Encoder,
+    sample: Tensor,
+    embedding: Tensor,
+    states: Tensor | None,
+    injections: Sequence[Tensor | None] = (),
+    hint: Tensor | None = None,
+) -> dict[str, Tensor]:
+    """The skips by site name, from the embedded time and the text's states; all else as in `encode`."""
     hidden = unet.conv_in(sample)
     hidden = hidden if hint is None else hidden + fitting(hint, hidden)
     skips = [hidden]
@@ -132,13 +144,13 @@ def encode(
     if len(injections) > len(unet.down_blocks) and injections[-1] is not None:
         hidden = hidden + injections[-1]
     names = [*(f"down.{index}" for index in range(len(skips))), "middle"]
-    return Encoding(dict(zip(names, [*skips, hidden], strict=True)), embedding, states)
+    return dict(zip(names, [*skips, hidden], strict=True))
 
 
 def decode(unet: Trunk, encoding: Encoding) -> Tensor:
     """The second half: the prediction, B×C×h×w as the sample."""
     *skips, hidden = encoding.skips.values()
-    odd = _is_odd(unet, skips[0])
+    odd = is_odd(unet, skips[0])
     for block in unet.up_blocks:
         count = len(block.resnets)
         skips, beside = skips[:-count], tuple(skips[-count:])
@@ -198,8 +210,8 @@ def _refuse_unless(good: bool, key: str, value: Any) -> None:
         raise ConfigError(f"U-Nets with {key} = {value!r} are not supported; use one shaped like SD 1.5, 2.1 or SDXL")
 
 
-def _embed(unet: Encoder, sample: Tensor, timestep: Tensor | float, text: Text | None) -> Tensor:
-    """The timestep's embedding; in SDXL plus that of the pooled text and the picture's sizes."""
+def embed(unet: Encoder, sample: Tensor, timestep: Tensor | float, text: Text | None) -> Tensor:
+    """The timestep's embedding B×E; in SDXL plus that of the pooled text and the picture's sizes."""
     # As diffusers does: a float timestep (continuous schedules) keeps its precision until it is projected.
     kind = torch.float64 if isinstance(timestep, float) else None
     timesteps = torch.as_tensor(timestep, dtype=kind, device=sample.device).reshape(-1).expand(len(sample))
@@ -247,7 +259,7 @@ def _padded(injections: Sequence[Tensor | None], count: int) -> list[Tensor | No
     return [*injections[:count], *[None] * (count - len(injections))]
 
 
-def _is_odd(unet: Trunk, widest: Tensor) -> bool:
+def is_odd(unet: Trunk, widest: Tensor) -> bool:
     """Whether halving and doubling would miss the sample's size, so that sizes must be handed to the up blocks."""
     whole = 2 ** sum(block.upsamplers is not None for block in unet.up_blocks)
     odd = any(side % whole for side in widest.shape[2:])

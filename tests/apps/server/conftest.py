@@ -21,7 +21,7 @@ from underdraw.apps.server.limits import Limits
 from underdraw.apps.server.service import Service
 from underdraw.generation import Studio
 
-LIMITS = Limits(body=2**20, pixels=512 * 512, drawing=96 * 96, steps=40, count=8, seconds=60, queue=24)
+LIMITS = Limits(body=2**20, pixels=512 * 512, drawing=96 * 96, steps=400, count=8, seconds=60, queue=24)
 LOCAL = "http://localhost"
 
 

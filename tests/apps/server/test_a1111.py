@@ -148,16 +148,16 @@ def test_progress_and_interrupt(api: Any, live: Live) -> None:
     """Seen while it goes on; interrupted, what there is of it comes."""
     assert api.get_progress()["progress"] == 0 and api.get_progress()["state"]["job_count"] == 0
     found: list[Any] = []
-    told = {"prompt": "x", "width": 96, "height": 96, "steps": 40}
+    told = {"prompt": "x", "width": 96, "height": 96, "steps": 400}
     thread = threading.Thread(target=lambda: found.append(api.txt2img(**told)))
     thread.start()
     other = webuiapi.WebUIApi(host="127.0.0.1", port=live.port)
     wait_for(lambda: 0 < other.get_progress()["progress"] < 1)
     state = other.get_progress()["state"]
-    assert state["job_count"] == 1 and 0 < state["sampling_step"] < 40 == state["sampling_steps"]
+    assert state["job_count"] == 1 and 0 < state["sampling_step"] < 400 == state["sampling_steps"]
     assert other.interrupt() == {}
     thread.join(20)
-    assert 0 < recipe(found[0].image).stopped < 40
+    assert 0 < recipe(found[0].image).stopped < 400
     other.util_wait_for_ready(check_interval=0.1)
 
 

@@ -257,7 +257,7 @@ def live(studio: Studio) -> Any:
         yield server
 
 
-LONG = {"prompt": "x", "steps": 40, "width": 96, "height": 96}
+LONG = {"prompt": "x", "steps": 400, "width": 96, "height": 96}
 
 
 def test_who_goes_away_is_cancelled(live: Live) -> None:
@@ -281,13 +281,13 @@ def test_cancel_by_id(live: Live) -> None:
             while '"step": 2' not in text:
                 text += next(lines) + "\n"
             (mine,) = httpx2.get(f"{live.address}/v1/queue").json()["mine"]
-            assert mine["state"] == "drawing" and mine["steps"] == 40
+            assert mine["state"] == "drawing" and mine["steps"] == 400
             answer = httpx2.post(f"{live.address}/v1/cancel/{mine['id']}", json={"keep": keep})
             assert answer.json() == {"cancelled": True}
             told = events(text + "\n".join(lines))
         assert told[-1][0] == "done"
         stopped = [part["stopped"] for name, part in told if name == "picture"]
-        assert (len(stopped) == 1 and 0 < stopped[0] < 40) if keep else (not stopped and told[-1][1]["cancelled"])
+        assert (len(stopped) == 1 and 0 < stopped[0] < 400) if keep else (not stopped and told[-1][1]["cancelled"])
     assert httpx2.post(f"{live.address}/v1/cancel/nothing").status_code == 404
 
 

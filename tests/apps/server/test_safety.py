@@ -180,7 +180,7 @@ ASKED: dict[str, dict[str, Any]] = {
     "a long prompt": {"prompt": "word " * 10_000},
     "a long negative prompt": {"prompt": "x", "negative": "word " * 10_000},
     "an unknown field": {"prompt": "x", "promt": "y"},
-    "too many steps": {"prompt": "x", "steps": 41},
+    "too many steps": {"prompt": "x", "steps": 401},
     "no steps": {"prompt": "x", "steps": 0},
     "too many pictures": {"prompt": "x", "count": 9},
     "too large": {"prompt": "x", "width": 128, "height": 128},
