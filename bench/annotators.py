@@ -2,7 +2,7 @@
 
     python -m bench.annotators                      every annotator that needs no weights
     python -m bench.annotators --peer FOLDER        beside the peer: the folder of an unpacked controlnet_aux wheel
-    python -m bench.annotators --folder 1000        a folder of so many pictures, one worker against two
+    python -m bench.annotators --folder 1000        a folder of so many pictures, one worker against two (--kind lines)
 
 The peer imports torchvision at its top, which does not stand beside every build of torch; its parts are therefore
 imported by themselves, from files. Both sides see the same pictures as bytes of 512×512 and give bytes; rounds are
@@ -88,7 +88,7 @@ def compare(peer: Path | None, rounds: int) -> Table:
     return table
 
 
-def folder(count: int, kind: str = "canny") -> str:
+def folder(count: int, kind: str) -> str:
     """Seconds for a folder with one worker and with two, and their ratio."""
     seen = pictures()
     with tempfile.TemporaryDirectory() as place:
@@ -113,10 +113,11 @@ def main() -> None:
     told.add_argument("--peer", type=Path, help="folder of an unpacked controlnet_aux wheel")
     told.add_argument("--rounds", type=int, default=5)
     told.add_argument("--folder", type=int, help="pictures in a folder, instead")
+    told.add_argument("--kind", default="canny", help="of the folder's maps")
     wanted = told.parse_args()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
-    Console().print(folder(wanted.folder) if wanted.folder else compare(wanted.peer, wanted.rounds))
+    Console().print(folder(wanted.folder, wanted.kind) if wanted.folder else compare(wanted.peer, wanted.rounds))
 
 
 if __name__ == "__main__":

@@ -208,3 +208,15 @@ def test_crop_keeps_the_middle_in_the_drawing_s_proportions() -> None:
     assert images.crop(wide, (64, 64))[0, 0, 0].tolist() == [3, 4, 5, 6, 7, 8]
     assert images.crop(wide.mT, (64, 64)).shape == (1, 3, 6, 6)
     assert torch.equal(images.crop(wide, (24, 12)), wide)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "P", "CMYK", "LA", "RGBA", "1"])
+def test_what_is_opaque_is_the_same_by_either_way(tmp_path: Path, mode: str) -> None:
+    """Pictures without transparency are spared the fourth channel; they have the bits that they have with it."""
+    noise = np.random.default_rng(0).integers(0, 256, (16, 24, 3), np.uint8)
+    path = tmp_path / ("picture.tif" if mode == "CMYK" else "picture.png")
+    Image.fromarray(noise).convert(mode).save(path)
+    with Image.open(path) as file:
+        rgba = images.from_uint8(np.asarray(file.convert("RGBA")))
+    found = images.read(path)
+    assert torch.equal(found[0], rgba[:3] * rgba[3:] + (1 - rgba[3:]))

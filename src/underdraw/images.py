@@ -65,6 +65,8 @@ def decode(data: bytes, name: str, *, background: tuple[float, float, float] = (
     picture = _open(data, name)
     if picture.mode.startswith(("I", "F")):
         return _deep(picture).expand(1, 3, -1, -1).contiguous()
+    if not picture.has_transparency_data:
+        return from_uint8(np.asarray(picture.convert("RGB"))).unsqueeze(0)
     rgba = from_uint8(np.asarray(picture.convert("RGBA"))).unsqueeze(0)
     colour, alpha = rgba[:, :3], rgba[:, 3:]
     return colour * alpha + torch.tensor(background).view(1, 3, 1, 1) * (1 - alpha)
@@ -151,7 +153,7 @@ def to_uint8(picture: Tensor) -> NDArray[np.uint8]:
 
 def from_uint8(pixels: NDArray[np.uint8]) -> Tensor:
     """H×W×C bytes → C×H×W floats in [0, 1]."""
-    return torch.from_numpy(np.array(pixels)).permute(2, 0, 1).float() / 255
+    return torch.from_numpy(np.array(pixels)).permute(2, 0, 1).float().div_(255)
 
 
 def resize(pictures: Tensor, size: tuple[int, int], how: Reduction = "area") -> Tensor:
