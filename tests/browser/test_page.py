@@ -41,7 +41,7 @@ def test_a_drawn_circle_becomes_a_picture(sheet: Sheet) -> None:
     sheet.page.fill("[name=seed]", "7")
     sheet.page.fill("#prompt", "a green apple, 3d sticker")
     sheet.circle(RADIUS)
-    sheet.chosen("sketch")
+    sheet.chosen("scribble")
     sheet.until_map(lambda found: obeys_map(found) > 0.9)
     body = sheet.paint()
     assert [(one["kind"], one["is_map"]) for one in body["controls"]] == [("canny", True)]

@@ -72,7 +72,7 @@ def _anonymous() -> float:
     """Megabytes of memory that are this process's own."""
     rollup = Path("/proc/self/smaps_rollup")
     if not rollup.exists():
-        pytest.skip("this system does not tell")
+        pytest.skip("this system does not tell how much memory is a process's own (Linux does)")
     return next(int(line.split()[1]) for line in rollup.read_text().splitlines() if "Anonymous" in line) / 1024
 
 

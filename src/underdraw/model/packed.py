@@ -10,6 +10,7 @@ has free, small weights first, for these belong to layers that see many values.
 """
 
 import platform
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from itertools import accumulate
 from typing import Any
@@ -61,7 +62,7 @@ def _free() -> int:
     return int(psutil.virtual_memory().available)
 
 
-class _Packed:
+class _Packed(ABC):
     """A layer's `forward` with its own copy of the weight, made anew where the weight has changed."""
 
     def __init__(self, layer: Any) -> None:
@@ -83,13 +84,13 @@ class _Packed:
 
         return forward
 
+    @abstractmethod
     def pack(self, weight: Tensor, sample: Tensor) -> Tensor:
         """The copy, laid out as suits samples of this size; others are computed with it as well."""
-        raise NotImplementedError
 
+    @abstractmethod
     def compute(self, sample: Tensor, weight: Tensor) -> Tensor:
         """What the layer gives, with the packed weight."""
-        raise NotImplementedError
 
 
 class _Convolution(_Packed):
