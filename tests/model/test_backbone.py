@@ -26,7 +26,7 @@ def tokenizer() -> Any:
     return Tokenizer(vocab={word: index for index, word in enumerate(words)}, merges=[], model_max_length=77)
 
 
-def text_encoder(width: int, projected: bool) -> Any:
+def text_encoder(width: int, projected: bool, length: int = 77) -> Any:
     torch.manual_seed(width)
     config = CLIPTextConfig(
         vocab_size=190,
@@ -34,6 +34,7 @@ def text_encoder(width: int, projected: bool) -> Any:
         intermediate_size=2 * width,
         num_hidden_layers=3,
         num_attention_heads=4,
+        max_position_embeddings=length,
         projection_dim=32,
         bos_token_id=188,
         eos_token_id=189,

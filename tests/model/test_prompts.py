@@ -9,13 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 from torch import Tensor
 from torch.testing import assert_close
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
 from underdraw.errors import ConfigError, InputError
 from underdraw.model import Embedding, Part, Prompt, Text, alike, predict
 from underdraw.model.prompts import BACKTRACK, Token, encode, split
 
-from .test_backbone import tokenizer
+from .test_backbone import text_encoder, tokenizer
 
 ROOM, COMMA = 10, 7
 TOKENIZER = tokenizer()
@@ -23,20 +22,7 @@ TOKENIZER.model_max_length = ROOM + 2
 
 
 def tower(width: int = 16, projected: bool = False) -> Any:
-    torch.manual_seed(width)
-    config = CLIPTextConfig(
-        vocab_size=190,
-        hidden_size=width,
-        intermediate_size=2 * width,
-        num_hidden_layers=3,
-        num_attention_heads=4,
-        max_position_embeddings=ROOM + 2,
-        projection_dim=32,
-        bos_token_id=188,
-        eos_token_id=189,
-        pad_token_id=189,
-    )
-    made = (CLIPTextModelWithProjection if projected else CLIPTextModel)(config).requires_grad_(False).eval()
+    made = text_encoder(width, projected, ROOM + 2).requires_grad_(False)
     for name, each in made.named_parameters():
         if "norm" in name:  # as training leaves them: behind new ones every mean is zero
             each += 0.3 + 0.2 * torch.randn(each.shape)
