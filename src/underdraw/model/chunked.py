@@ -5,6 +5,7 @@ and heads are wide. The scores and shares are then rounded to bfloat16, as all e
 """
 
 from collections.abc import Callable
+from itertools import product
 from typing import Any
 
 import torch
@@ -15,8 +16,8 @@ from underdraw.model.overlay import Lay
 
 __all__ = ["attend", "chunked"]
 
-_QUERIES = 256
-"""At a time: the scores of all heads then stay in the processor's cache."""
+_QUERIES, _SCORES = 256, 2**21
+"""At a time: the scores of so many queries, of as many heads as fit, stay in the processor's cache."""
 _WIDTH, _LENGTH = 32, 256
 """Narrower heads, and fewer queries, are left to torch: nothing is gained there."""
 
@@ -66,8 +67,13 @@ class _Processor:
 
 def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """softmax(Q·Kᵀ/√d)·V of B×heads×L×d; by torch's kernel where there are few queries."""
-    if query.shape[2] < _LENGTH:
+    length, width = query.shape[2:]
+    if length < _LENGTH:
         return functional.scaled_dot_product_attention(query, key, value)
-    turned, scale = key.transpose(-1, -2), query.shape[-1] ** -0.5
-    parts = (query * scale).split(_QUERIES, dim=2)
-    return torch.cat([(part @ turned).softmax(-1) @ value for part in parts], dim=2)
+    queries, keys, values = ((query * width**-0.5).flatten(0, 1), key.flatten(0, 1).mT, value.flatten(0, 1))
+    heard = torch.empty_like(values)
+    heads = max(1, _SCORES // (_QUERIES * length))
+    for head, start in product(range(0, len(heard), heads), range(0, length, _QUERIES)):
+        some, part = slice(head, head + heads), slice(start, start + _QUERIES)
+        torch.bmm(torch.bmm(queries[some, part], keys[some]).softmax(-1), values[some], out=heard[some, part])
+    return heard.unflatten(0, query.shape[:2])
