@@ -33,6 +33,29 @@ def test_rooms_by_seed(underdraw: Underdraw) -> None:
     assert first[1].attributes["text_zh"] == second[0].text != first[1].text
 
 
+def test_rooms_go_on(underdraw: Underdraw) -> None:
+    """What was cut off goes on, and what is done grows: rooms that are there are not drawn again."""
+    whole = (5, "-o", "whole", "--size", "16x16", "--json")
+    assert json.loads(underdraw("scenes", *whole).out) | {"seconds": 0} == {
+        "folder": "whole",
+        "rooms": 5,
+        "kept": 0,
+        "seconds": 0,
+    }
+    assert underdraw("scenes", 3, "-o", "cut", "--size", "16x16").code == 0
+    lines = Path("cut/metadata.jsonl").read_bytes().splitlines(keepends=True)
+    Path("cut/metadata.jsonl").unlink()
+    Path("cut/.metadata.jsonl.part").write_bytes(lines[0] + lines[1] + lines[2][:40])  # killed within a write
+    seen = Path("cut/images/room-0020000.png").stat().st_mtime_ns
+    assert json.loads(underdraw("scenes", 5, *whole[1:2], "cut", *whole[3:]).out)["kept"] == 2
+    assert Path("cut/metadata.jsonl").read_bytes() == Path("whole/metadata.jsonl").read_bytes()
+    assert Path("cut/images/room-0020000.png").stat().st_mtime_ns == seen
+    assert sorted(path.name for path in Path("cut").iterdir()) == sorted(path.name for path in Path("whole").iterdir())
+    assert json.loads(underdraw("scenes", 6, "-o", "cut", "--size", "16x16", "--json").out)["kept"] == 5
+    assert len(list(read_folder("cut"))) == 6
+    refused(underdraw("scenes", 6, "-o", "cut", "--size", "24x16"), "cut holds pictures of 16×16")
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -78,6 +101,14 @@ def test_stickers(underdraw: Underdraw, monkeypatch: pytest.MonkeyPatch) -> None
     )
     assert all(record.attributes["text_zh"] and record.attributes["split"] for record in records)
     split = split_of(made[0].concept)
+    more = ("-o", "all", "--packages", "p", "--variants", 3, "--size", "32x32", "--json")
+    assert json.loads(underdraw("stickers", *more).out) | {"seconds": 0} == {
+        "folder": "all",
+        "stickers": 9,
+        "kept": 0,
+        "seconds": 0,
+    }
+    assert json.loads(underdraw("stickers", *more).out)["kept"] == 9
     assert underdraw("stickers", "-o", "some", "--packages", "p", "--split", split, "--background", "white").code == 0
     assert {record.attributes["split"] for record in read_folder("some")} == {split}
 

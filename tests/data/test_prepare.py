@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -89,6 +90,20 @@ def test_several_draws_of_the_knobs(photos: Photos, tmp_path: Path) -> None:
     assert len(several.unique(dim=0)) > 1
     usual = extract("canny", images.read(tmp_path / "photos" / "photo-0.jpg"), (64, 64))
     assert torch.equal(found.map("canny", torch.tensor([0])), usual)
+
+
+def test_further_draws_look_at_random_resolutions(photos: Photos, tmp_path: Path) -> None:
+    """Within the range; the first map, and annotators that have a resolution of their own, keep theirs."""
+    makes = [Made(kind="canny"), Made(kind="colour_grid")]
+    run(photos(3), tmp_path / "data", Preparation(size=(64, 64), annotators=makes, draws=4, resolutions=(48, 96)))
+    found = ShardSet.load([tmp_path / "data"], kinds=["canny"])
+    made = [each["underdraw"]["maps"] for each in found.attributes]
+    drawn = [knobs["resolution"] for maps in made for knobs in maps["canny"][1:]]
+    assert len(set(drawn)) > 3 and min(drawn) >= 48 and max(drawn) <= 96
+    assert {knobs["resolution"] for maps in made for knobs in (maps["canny"][0], *maps["colour_grid"])} == {0}
+    assert found.map("canny", torch.tensor([0]), draws=[torch.Generator().manual_seed(3)]).shape[-2:] == (64, 64)
+    with pytest.raises(ConfigError, match="resolutions 96-48: give the smaller one first"):
+        Preparation(resolutions=(96, 48))
 
 
 @pytest.mark.parametrize(("size", "shape"), [((96, 96), (64, 64)), ((160, 96), (48, 80)), ((100, 190), (96, 48))])
@@ -178,7 +193,7 @@ def test_bad_pictures_are_told_and_the_rest_goes_on(photos: Photos, tmp_path: Pa
         ("photo-1.jpg", "caption is empty", False),
         ("same.jpg", "picture is there twice", True),
         ("text.png", "picture cannot be read", True),
-        ("tiny.png", "picture is too small (see --enlarge)", True),
+        ("tiny.png", "picture is too small (see --size, --enlarge)", True),
         ("worn.jpg", "picture is nearly another one", True),
     ]
     about = json.loads((tmp_path / "data" / "dataset.json").read_text())
@@ -266,6 +281,23 @@ def test_numbers_and_points_beside_pictures(tmp_path: Path) -> None:
     assert stored["people"][0]["pose_keypoints_2d"][:2] == [16.0, 16.0] and stored["canvas_width"] == 32
 
 
+def test_body_points_that_a_table_tells_of(tmp_path: Path) -> None:
+    """As rooms have them: 18 points a body in a row, each x, y and 0 (not there), 1 (hidden) or 2 (seen)."""
+    body = [[8.0 * place % 64 + 4, 30.0 + place, 2.0 if place < 9 else 1.0] for place in range(18)]
+    hardly_seen = [[4.0, 4.0, 1.0]] * 18
+    rows = []
+    for name, points in (("one", body + hardly_seen), ("nobody", [])):
+        save(blocks(len(name), 64, 64), tmp_path / "src" / f"{name}.png")
+        rows.append({"file_name": f"{name}.png", "text": name, "keypoints": points})
+    (tmp_path / "src" / "metadata.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    run(tmp_path / "src", tmp_path / "data", Preparation(size=(32, 32), step=32))
+    found = ShardSet.load([tmp_path / "data"], kinds=["pose"])
+    assert found.has["pose"].tolist() == [True, False]
+    (person,) = json.loads(found.samples[0].read("pose.json"))["people"]
+    assert person["pose_keypoints_2d"][:6] == [2.0, 15.0, 1.0, 6.0, 15.5, 1.0]
+    assert 0.02 < float((found.map("pose", torch.tensor([0])) > 0).float().mean()) < 0.4, "thin enough for its size"
+
+
 def test_captions_from_templates(photos: Photos, tmp_path: Path) -> None:
     settings = SMALL.model_copy(update={"caption": "a picture of {name}, {text}"})
     (photos(2) / "photo-1.txt").unlink()
@@ -292,13 +324,18 @@ def test_a_captioner_writes_what_is_missing(photos: Photos, tmp_path: Path) -> N
 
 
 def test_splits(photos: Photos, tmp_path: Path) -> None:
-    """A fourth is watched, evenly; what the source says of a split stays."""
+    """A fourth is watched, evenly; what the source says of a split stays, unless it watches nothing."""
     run(photos(24), tmp_path / "data", SMALL.model_copy(update={"watch": 0.25}))
     splits = [sample.split for sample in ShardSet.load([tmp_path / "data"]).samples]
     assert [splits[first : first + 4].count("watch") for first in range(0, 24, 4)] == [1] * 6
     assert len({splits[first : first + 4].index("watch") for first in range(0, 24, 4)}) > 1
     run(tmp_path / "data" / "shards", tmp_path / "again", SMALL)
     assert [sample.split for sample in ShardSet.load([tmp_path / "again"]).samples] == splits
+    trained = photos(8, "trained")
+    rows = [{"file_name": path.name, "text": "", "split": "train"} for path in sorted(trained.glob("*.jpg"))]
+    (trained / "metadata.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    run(trained, tmp_path / "some", SMALL.model_copy(update={"watch": 0.25}))
+    assert Counter(sample.split for sample in ShardSet.load([tmp_path / "some"]).samples) == {"train": 6, "watch": 2}
 
 
 def test_several_workers_give_the_same_bytes(photos: Photos, tmp_path: Path) -> None:

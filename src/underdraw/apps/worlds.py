@@ -9,7 +9,7 @@ from typer import Argument, Option
 
 from underdraw.apps.terminal import bar, result
 from underdraw.apps.values import folder_path, parse_size
-from underdraw.errors import ConfigError
+from underdraw.errors import ConfigError, InputError
 from underdraw.files import cache_folder
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def scenes(
     as_json: AsJson = False,
 ) -> None:
     """Render rooms with their exact depth, normals, labels, lines, body points and captions."""
-    from underdraw.data.scenes import SPLITS, records
+    from underdraw.data.scenes import SPLITS, name_of, records
     from underdraw.generation import pick_device
 
     if not 1 <= count <= 1_000_000:
@@ -47,8 +47,10 @@ def scenes(
     seeds = range(first, first + count)
     if split is not None and seeds[-1] not in SPLITS[split]:
         raise ConfigError(f"split {split!r} has {len(SPLITS[split]):,} rooms, not {count:,}")
-    drawn = records(seeds, parse_size(size), pick_device(device), language)
-    _write(drawn, folder_path(output), "rooms", count, as_json)
+    target, pixels = folder_path(output), parse_size(size)
+    done = _there(target, pixels)
+    left = [each for each in seeds if name_of(each) not in done]
+    _write(records(left, pixels, pick_device(device), language), target, "rooms", count, count - len(left), as_json)
 
 
 def stickers(
@@ -64,7 +66,7 @@ def stickers(
     as_json: AsJson = False,
 ) -> None:
     """Render openly licensed emoji sets with captions and masks. Needs the npm client once, to fetch them."""
-    from underdraw.data.stickers import SPLITS, fetch, load, records, split_of
+    from underdraw.data.stickers import SPLITS, fetch, load, name_of, records, split_of
 
     if split is not None and split not in SPLITS:
         raise ConfigError(f"unknown split {split!r}; there is {', '.join(SPLITS)}")
@@ -73,21 +75,40 @@ def stickers(
     target, pixels = folder_path(output), parse_size(size)
     found = load(fetch(packages or cache_folder() / "stickers"))
     chosen = [sticker for sticker in found if split in (None, split_of(sticker.concept))]
-    drawn = records(chosen, pixels, seed, variants, background=background)
-    _write(drawn, target, "stickers", len(chosen) * variants, as_json)
+    done = _there(target, pixels)
+    left = [each for each in chosen if not done.issuperset(name_of(each, variant) for variant in range(variants))]
+    drawn = records(left, pixels, seed, variants, background=background)
+    kept = variants * (len(chosen) - len(left))
+    _write(drawn, target, "stickers", variants * len(chosen), kept, as_json)
 
 
-def _write(records: "Iterable[Record]", folder: Path, what: str, total: int, as_json: bool) -> None:
+def _there(folder: Path, size: tuple[int, int]) -> set[str]:
+    """The names of what an earlier run has written. Raises InputError where that is of another size."""
+    from underdraw import images
+    from underdraw.data.folder import written
+
+    done = written(folder)
+    for name in sorted(done)[:1]:
+        height, width = images.read(folder / "images" / f"{name}.png").shape[-2:]
+        if (width, height) != size:
+            raise InputError(f"{folder} holds pictures of {width}×{height}; give another folder, or that --size")
+    return done
+
+
+def _write(records: "Iterable[Record]", folder: Path, what: str, total: int, kept: int, as_json: bool) -> None:
+    """Write what is not there yet: all but `kept` of a total."""
     from underdraw.data.folder import write_folder
 
-    begun, written = time.monotonic(), 0
+    begun, made = time.monotonic(), kept
     with bar(what, total) as move:
+        move(done=kept)
         for record in write_folder(folder, records):
-            written += 1
+            made += 1
             move(record.text[:60])
     seconds = time.monotonic() - begun
-    facts = {"folder": str(folder), what: written, "seconds": round(seconds, 1)}
-    result(f"{folder}  {written} {what}  {seconds:.0f} s", facts, as_json)
+    facts = {"folder": str(folder), what: made, "kept": kept, "seconds": round(seconds, 1)}
+    there = f", {kept} of them were there" if kept else ""
+    result(f"{folder}  {made} {what}{there}  {seconds:.0f} s", facts, as_json)
 
 
 COMMANDS = (scenes, stickers)

@@ -16,9 +16,11 @@ from underdraw import images
 from underdraw.errors import InputError
 from underdraw.files import atomic, inside
 
-__all__ = ["METADATA", "Record", "read_folder", "write_folder"]
+__all__ = ["METADATA", "Record", "read_folder", "write_folder", "written"]
 
 METADATA = "metadata.jsonl"
+DRAFT = ".metadata.jsonl.part"
+"""Of a folder that is being written, a line for each record that is there."""
 
 
 @dataclass(frozen=True)
@@ -37,25 +39,47 @@ class Record:
 
 
 def write_folder(root: str | Path, records: Iterable[Record]) -> Iterator[Record]:
-    """Write records as they pass; what is yielded has been written.
+    """Write records as they pass, beside those that are there; what is yielded has been written.
 
-    Each file is whole or absent, and `metadata.jsonl` appears when all is done; after a run that was cut off, the next
-    one over the same records keeps the pictures that are there.
+    Each file is whole or absent, and `metadata.jsonl` appears when all is done. `written` names the records that a run
+    which was cut off has written already: its next one need not make them again.
     """
     folder = Path(root)
-    lines: list[str] = []
+    rows, draft = _rows(folder), folder / DRAFT
+    if draft.exists():
+        draft.write_bytes(draft.read_bytes().rpartition(b"\n")[0] + b"\n")  # the last line may have been cut off
     for record in records:
-        line = {"file_name": f"images/{record.name}.png", "text": record.text}
-        line |= {f"{kind}_file_name": f"{kind}/{record.name}.png" for kind in record.maps}
-        pictures = {line["file_name"]: record.image} | {f"{k}/{record.name}.png": m for k, m in record.maps.items()}
+        row = {"file_name": f"images/{record.name}.png", "text": record.text}
+        row |= {f"{kind}_file_name": f"{kind}/{record.name}.png" for kind in record.maps}
+        pictures = {row["file_name"]: record.image} | {f"{k}/{record.name}.png": m for k, m in record.maps.items()}
         for name, picture in pictures.items():
-            path = inside(folder, name)
-            if not path.exists():
-                images.write(picture, path)
-        lines.append(json.dumps(line | dict(record.attributes), ensure_ascii=False))
+            images.write(picture, inside(folder, name))
+        rows[record.name] = json.dumps(row | dict(record.attributes), ensure_ascii=False)
+        with draft.open("a", encoding="utf-8") as lines:
+            lines.write(f"{rows[record.name]}\n")
         yield record
-    with atomic(folder / METADATA) as draft:
-        draft.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    with atomic(folder / METADATA) as whole:
+        whole.write_text("".join(f"{row}\n" for row in rows.values()), encoding="utf-8")
+    draft.unlink(missing_ok=True)
+
+
+def written(root: str | Path) -> set[str]:
+    """The names of the records that `write_folder` has written to a folder, whether it was cut off or not.
+
+    Raises InputError naming the line of a folder's metadata that is wrong.
+    """
+    return set(_rows(Path(root)))
+
+
+def _rows(folder: Path) -> dict[str, str]:
+    """The lines of a folder by the names of their records; one that was cut off is none."""
+    rows: dict[str, str] = {}
+    for name in (METADATA, DRAFT):
+        path = folder / name
+        text = path.read_text(encoding="utf-8") if path.exists() else ""
+        for number, line in enumerate(filter(None, text.split("\n")[: -1 if name == DRAFT else None]), start=1):
+            rows[Path(_row(folder, line, number)["file_name"]).stem] = line
+    return rows
 
 
 def read_folder(root: str | Path, split: str | None = None, kinds: Collection[str] | None = None) -> Iterator[Record]:

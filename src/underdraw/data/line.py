@@ -33,6 +33,7 @@ class Line:
     def __init__(self, source: Source, settings: Preparation, captioner: Captioner | None) -> None:
         self.settings, self.captioner = settings, captioner
         self.kinds = source.kinds
+        self.splits = {str(entry.attributes["split"]) for entry in source.entries if entry.attributes.get("split")}
         self.twins = Twins()
         self.keys: set[str] = set()
         self.given: dict[str, str] = {}
@@ -61,9 +62,9 @@ class Line:
             problems = [each for each in problems if each.what != EMPTY or not text]
         problems += self._missing(sample)
         key = _key(sample.name, self.keys)
-        split = sample.attributes.get("split") or self._split()
+        split = self._split(str(sample.attributes.get("split") or ""))
         self._remember(key, sample.name, sample.content, sample.given, sample.fingerprint)
-        return _packed(sample, key, str(split)), problems
+        return _packed(sample, key, split), problems
 
     def _remember(self, key: str, name: str, content: str, given: str, print_: Fingerprint) -> None:
         self.keys.add(key)
@@ -87,8 +88,13 @@ class Line:
         lacking = [kind for kind in self.kinds if kind not in sample.made]
         return [Problem(sample.name, f"has no {kind} map", loses=False) for kind in lacking]
 
-    def _split(self) -> str:
-        """One of every 1 / watch samples is watched, and hashing says which one, so that they lie evenly."""
+    def _split(self, told: str) -> str:
+        """What the source says of a sample's split; but of one that watches nothing, a share is watched as of all.
+
+        One of every 1 / watch samples is watched, and hashing says which one, so that they lie evenly.
+        """
+        if told and self.splits != {"train"}:
+            return told
         if not self.settings.watch:
             return "train"
         size = max(2, round(1 / self.settings.watch))

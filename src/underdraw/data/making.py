@@ -6,7 +6,7 @@ import math
 import tempfile
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +99,7 @@ def _make(entry: Entry, settings: Preparation) -> Outcome:
     size = settings.sizes[bucket_of(own, settings.sizes)]
     if enlargement(own, size) > settings.enlarge:
         told_size = f"{own[0]}×{own[1]} for {size[0]}×{size[1]}"
-        return Outcome(None, (Problem(entry.name, "picture is too small (see --enlarge)", told_size),))
+        return Outcome(None, (Problem(entry.name, "picture is too small (see --size, --enlarge)", told_size),))
     shown = images.resize(images.crop(picture, size), size)
     pixels = to_bytes(shown)[0]
     form = sniff(data) if settings.form == "auto" else settings.form
@@ -223,10 +223,19 @@ def _made_maps(
     size = shown.shape[-1], shown.shape[-2]
     key = zlib.crc32(f"{made.kind} {name}".encode())
     draws = generators(settings.seed, key, range(1, settings.draws))
-    looks: list[Annotator] = [made.look(), *(draw_knobs(made.kind, draw) for draw in draws)]
+    looks = [made.look(), *(_drawn(made.kind, settings, draw) for draw in draws)]
     endings = [f"{made.kind}.png", *(f"{made.kind}.{draw}.png" for draw in range(1, len(looks)))]
     files = {}
     for ending, look in zip(endings, looks, strict=True):
         found = look.map(shown if look.native(size) == size else picture, size)
         files[ending] = encode(to_bytes(look.show(found))[0], "png", 100)
     return files, [look.settings for look in looks]
+
+
+def _drawn(kind: str, settings: Preparation, draw: torch.Generator) -> Annotator:
+    """An annotator with random usual knobs, and with a random resolution where its maps have one of the drawing's."""
+    look = draw_knobs(kind, draw)
+    if settings.resolutions is None or look.side:
+        return look
+    low, high = settings.resolutions
+    return replace(look, resolution=int(torch.randint(low, high + 1, (), generator=draw)))

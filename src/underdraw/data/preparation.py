@@ -30,9 +30,10 @@ class Preparation(Config):
 
     size: (width, height); with buckets its area counts. step: sides are multiples of it. stretch: the largest
     proportion of a bucket. enlarge: pictures that would have to grow more than this are left out. draws: maps of each
-    kind a picture, the first with the knobs given, the others with random usual ones. caption: a template. watch: the
-    share of pictures that are kept for watching a training. form: of pictures; "auto" is JPEG for what comes from a
-    lossy file. duplicates: whether pictures that are there twice are left out: all, only exact ones, or none.
+    kind a picture, the first with the knobs given, the others with random usual ones, and (resolutions) looked at with
+    a random shorter side between two. caption: a template. watch: the share of pictures that are kept for watching a
+    training. form: of pictures; "auto" is JPEG for what comes from a lossy file. duplicates: whether pictures that are
+    there twice are left out: all, only exact ones, or none.
     """
 
     size: tuple[Side, Side] = (512, 512)
@@ -42,6 +43,7 @@ class Preparation(Config):
     enlarge: float = Field(2.0, ge=1)
     annotators: list[Made] = []
     draws: int = Field(1, ge=1, le=100)
+    resolutions: tuple[Side, Side] | None = None
     caption: str = "{text}"
     captioner: str = ""
     watch: float = Field(0.05, ge=0, lt=1)
@@ -58,6 +60,8 @@ class Preparation(Config):
             raise ConfigError(
                 f"size {width}×{height} is not a multiple of {self.step}; choose another, or a smaller --step"
             )
+        if self.resolutions and self.resolutions[0] > self.resolutions[1]:
+            raise ConfigError(f"resolutions {self.resolutions[0]}-{self.resolutions[1]}: give the smaller one first")
         kinds = [made.kind for made in self.annotators]
         if len(set(kinds)) < len(kinds):
             raise ConfigError(
@@ -73,7 +77,7 @@ class Preparation(Config):
     @property
     def needed(self) -> int:
         """The shorter side at which pictures are needed: that of the largest bucket, or of an annotator."""
-        sides = [max(map(min, self.sizes))]
+        sides: list[int] = [max(map(min, self.sizes)), *(self.resolutions or ())]
         for made in self.annotators:
             look = made.look()
             sides.append(look.resolution or ANNOTATORS[made.kind].side)

@@ -10,7 +10,7 @@
 
 from underdraw.data.scenes.layout import sample
 from underdraw.data.scenes.parts import Scene
-from underdraw.data.scenes.records import SPLITS, records, split_of
+from underdraw.data.scenes.records import SPLITS, name_of, records, split_of
 from underdraw.data.scenes.render import Views, render
 from underdraw.data.scenes.truth import condition_map, palette
 from underdraw.data.scenes.vocabulary import COLOURS, KINDS, LABELS
@@ -23,6 +23,7 @@ __all__ = [
     "Scene",
     "Views",
     "condition_map",
+    "name_of",
     "palette",
     "records",
     "render",

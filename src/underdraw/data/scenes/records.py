@@ -29,6 +29,11 @@ def split_of(seed: int) -> str:
     return next(name for name, seeds in SPLITS.items() if checked_seed(seed) in seeds)
 
 
+def name_of(seed: int) -> str:
+    """What the record of a seed's room is called."""
+    return f"room-{seed:07d}"
+
+
 def records(
     seeds: Iterable[int],
     size: tuple[int, int] = (64, 64),
@@ -68,7 +73,7 @@ def _record(scene: Scene, views: Views, index: int, language: str) -> Record:
     }
     text = attributes["text_zh"] if language == "zh" else attributes["text_en"]
     cpu = {name: value.cpu() for name, value in maps.items()}
-    return Record(f"room-{scene.seed:07d}", views.image[index].cpu(), text, cpu, attributes)
+    return Record(name_of(scene.seed), views.image[index].cpu(), text, cpu, attributes)
 
 
 def attributes_of(scene: Scene, views: Views, index: int) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from underdraw.data.stickers.load import Sticker, load
 from underdraw.data.stickers.names import Emoji
 from underdraw.data.stickers.packages import fetch
 from underdraw.data.stickers.raster import render
-from underdraw.data.stickers.records import records
+from underdraw.data.stickers.records import name_of, records
 from underdraw.data.stickers.sets import NAMES, PACKAGES, SETS, EmojiSet, Package
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "concept_of",
     "fetch",
     "load",
+    "name_of",
     "records",
     "render",
     "split_of",

@@ -35,6 +35,11 @@ class Placement:
     flipped: bool
 
 
+def name_of(sticker: Sticker, variant: int) -> str:
+    """What the record of a sticker's rendering is called."""
+    return f"{sticker.name}-{variant:02d}"
+
+
 def records(
     stickers: Iterable[Sticker],
     size: tuple[int, int] = (64, 64),
@@ -96,7 +101,7 @@ def _record(
     translated = caption_zh(sticker, colour, background, random)
     attributes = _attributes(sticker, colour, background) | {"text_en": english, "text_zh": translated}
     text = translated if random.random() < chinese else english
-    return Record(f"{sticker.name}-{variant:02d}", image, text, {"mask": layer[3:]}, attributes)
+    return Record(name_of(sticker, variant), image, text, {"mask": layer[3:]}, attributes)
 
 
 def _attributes(sticker: Sticker, colour: str | None, background: Background) -> dict[str, object]:
