@@ -25,7 +25,7 @@ from .tiny import HOME, branch, control, same, same_tensors, unet
 
 FAMILIES = ["sd1", "sd2", "sdxl"]
 ABOUT = About(
-    condition="canny",
+    conditions=("canny",),
     annotator={"kind": "canny", "low": 60},
     base={"name": "tiny", "sha256": "0"},
     recipe={"steps": 4000},
@@ -252,7 +252,7 @@ def test_published_nets_are_known_by_name(name: str, condition: str, pool: bool,
     base = unet("sd1")
     bare(control(base), base, tmp_path).rename(tmp_path / f"{name}.safetensors")
     about = read_control(tmp_path / f"{name}.safetensors").about
-    assert (about.condition, about.pool) == (condition, pool)
+    assert (about.conditions, about.pool) == ((condition,) if condition else (), pool)
     assert about.side == ("conditional" if pool else "both")
     if condition in ("canny", "shuffle"):
         assert open_control(tmp_path / f"{name}.safetensors", base).branch.pool is pool
@@ -273,7 +273,7 @@ def test_a_net_of_ours_says_itself_what_it_is_for(tmp_path: Path) -> None:
     """Whatever the file is called."""
     write_control_file(control_parts(control(unet("sd1")), ABOUT), tmp_path / "shuffle.safetensors")
     about = read_control(tmp_path / "shuffle.safetensors").about
-    assert (about.condition, about.pool) == ("canny", False)
+    assert (about.conditions, about.pool) == (("canny",), False)
 
 
 @pytest.mark.parametrize(("mine", "other"), [("sd1", "sd2"), ("sdxl", "sd1"), ("sd2", "sdxl")])

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from underdraw.errors import CheckpointError
 from underdraw.formats import detect
-from underdraw.formats.embeddings import open_embedding
-from underdraw.model import Backbone
+from underdraw.formats.embeddings import open_embedding, write_embedding
+from underdraw.model import Backbone, Embedding
 
 ONE, TWO, PAIR = torch.randn(768), torch.randn(2, 768), {"clip_l": torch.randn(2, 768), "clip_g": torch.randn(3, 1280)}
 
@@ -65,6 +65,22 @@ def test_diffusers(tmp_path: Path, vectors: Tensor) -> None:
     for path in (tmp_path / "learned_embeds.safetensors", pickled(tmp_path / "a.bin", {"<cat-toy>": vectors})):
         word = open_embedding(path, SD1)
         assert word.name == "<cat-toy>" and same(word.vectors, vectors.reshape(-1, 768))
+
+
+@pytest.mark.parametrize(
+    ("vectors", "layout"), [((TWO,), "a1111"), ((TWO,), "diffusers"), (tuple(PAIR.values()), "a1111")]
+)
+def test_what_is_written_is_read(tmp_path: Path, vectors: tuple[Tensor, ...], layout: Any) -> None:
+    path = tmp_path / "word.safetensors"
+    write_embedding(Embedding("<cat-toy>", vectors), path, layout)
+    word = open_embedding(path, XL if len(vectors) == 2 else SD1)
+    assert same(word.vectors, *vectors) and word.name == ("<cat-toy>" if layout == "diffusers" else "word")
+
+
+def test_diffusers_has_one_tensor(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="no place for two text encoders; write a1111"):
+        write_embedding(Embedding("<cat-toy>", tuple(PAIR.values())), tmp_path / "word.safetensors", "diffusers")
+    assert not list(tmp_path.iterdir())
 
 
 def test_another_family_is_named(tmp_path: Path) -> None:

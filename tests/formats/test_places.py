@@ -13,7 +13,15 @@ from underdraw.files import models_folder
 from underdraw.formats.base_writing import write_base_file, write_base_folder
 from underdraw.formats.hub import cached, fetch_file, fetch_folder
 from underdraw.formats.opening import open_base
-from underdraw.formats.places import listed, locate_base, locate_control, locate_vae, shelves
+from underdraw.formats.places import (
+    listed,
+    locate_base,
+    locate_control,
+    locate_lora,
+    locate_vae,
+    shelves,
+    shipped_loras,
+)
 
 from .tiny import base, parts, same
 
@@ -73,6 +81,17 @@ def test_folders_in_diffusers_layout_are_one_model() -> None:
     put(models_folder() / "notes.txt")
     assert list(listed("base")) == [folder]
     assert locate_base("dreamshaper") == folder
+
+
+def test_loras_ship_with_the_embedded_base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By name; one of that name on the shelf comes first, and a misspelt one is told."""
+    shipped = put(tmp_path / "package" / "loras" / "ink.safetensors")
+    monkeypatch.setattr("underdraw.formats.places.locate_base", lambda name: tmp_path / "package")
+    assert shipped_loras() == {"ink": shipped} and locate_lora("ink") == shipped
+    with pytest.raises(ConfigError, match=r"no lora is called 'inc'.*did you mean 'ink'"):
+        locate_lora("inc")
+    own = put(models_folder() / "ink.safetensors")
+    assert locate_lora("ink") == own and shipped_loras() == {"ink": shipped}
 
 
 def test_where_there_is_no_setting(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

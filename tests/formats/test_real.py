@@ -30,7 +30,7 @@ from .tiny import HOME, real_control, real_unet
 pytestmark = pytest.mark.slow
 
 NOISE = 0.02 * torch.randn(48_000_000, generator=torch.Generator().manual_seed(0))
-"""Every tensor is a window of this, so that gigabytes need no memory."""
+"""Every tensor is a window of this, so that gigabytes need no memory; norms are windows around 1."""
 
 
 def filled(model: Any, offset: int = 0) -> Part:
@@ -38,23 +38,30 @@ def filled(model: Any, offset: int = 0) -> Part:
     tensors: dict[str, Tensor] = {}
     for place, (name, each) in enumerate(Part.of(model).tensors.items()):
         start = (place * 7919 + offset) % (NOISE.numel() - each.numel())
-        tensors[name] = NOISE[start : start + each.numel()].reshape(each.shape)
+        window = NOISE[start : start + each.numel()].reshape(each.shape)
+        tensors[name] = 1 + window if "norm" in name and name.endswith("weight") else window
     return Part(type(model).__name__, Part.of(model).config, tensors)
 
 
-def sd15() -> BaseParts:
+def real_vae() -> Part:
+    """The autoencoder of SD 1.5; SDXL's has the same shape."""
     kinds = {"down_block_types": ("DownEncoderBlock2D",) * 4, "up_block_types": ("UpDecoderBlock2D",) * 4}
+    with torch.device("meta"):
+        vae = AutoencoderKL(block_out_channels=(128, 256, 512, 512), layers_per_block=2, **kinds)
+    return filled(vae)
+
+
+def sd15() -> BaseParts:
     words = {"vocab_size": 49408, "bos_token_id": 49406, "eos_token_id": 49407}
     widths = {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12}
     with torch.device("meta"):
-        vae = AutoencoderKL(block_out_channels=(128, 256, 512, 512), layers_per_block=2, **kinds)
         text = CLIPTextModel(CLIPTextConfig(**words, **widths))
     family = FAMILIES["sd1"]
     return BaseParts(
         place=HOME,
         family=family,
         unet=filled(real_unet("sd1")),
-        vae=filled(vae),
+        vae=real_vae(),
         texts=(filled(text),),
         tokenizers=("<|endoftext|>",),
         scheduler=family.scheduler,

@@ -1,5 +1,6 @@
 """`KIND=PATH[,…]` and what it becomes."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,8 @@ import pytest
 import torch
 
 from underdraw import images
-from underdraw.errors import ConfigError, InputError
+from underdraw.errors import CheckpointError, ConfigError, InputError
+from underdraw.formats.conditions import About, write_about
 from underdraw.generation import (
     PRESETS,
     ControlRequest,
@@ -152,6 +154,25 @@ def test_nets_are_found_beside_the_base(studio: Studio, base: Path, tmp_path: Pa
         studio.net("pose")
     with pytest.raises(ConfigError, match="there is none"):
         Studio(studio.backbone, tmp_path, "bare").net("canny")
+
+
+def test_one_net_may_take_a_family_of_kinds(base: Path, tmp_path: Path) -> None:
+    """It says so in its `about.json`; a net for one kind comes first, and kinds of one condition share a net."""
+    shutil.copytree(base, tmp_path / "tiny")
+    family = tmp_path / "tiny" / "controlnet-family"
+    shutil.copytree(base / "controlnet-depth", family)
+    write_about(About(conditions=("canny", "scribble", "luminance")), family)
+    assert control_kinds(tmp_path / "tiny") == ["canny", "depth", "luminance", "scribble"]
+    studio = Studio.open(str(tmp_path / "tiny"), device="cpu")
+    assert studio.nets.open("scribble").about.conditions == ("canny", "scribble", "luminance")
+    assert studio.net("scribble") is studio.net("sketch") is studio.net("luminance") is studio.net("intensity")
+    assert studio.net("canny") is not studio.net("scribble")
+    assert studio.net_hash("scribble") == studio.net_hash("sketch") != studio.net_hash("canny")
+    with pytest.raises(ConfigError, match=r"no ControlNet for 'tile' .* there is canny, depth, luminance, scribble"):
+        studio.net("tile")
+    (family / "about.json").write_text("{")
+    with pytest.raises(CheckpointError, match=r"about\.json is broken"):
+        control_kinds(tmp_path / "tiny")
 
 
 def test_sizes(studio: Studio) -> None:

@@ -9,8 +9,8 @@ from torch import Tensor
 import underdraw
 from underdraw import Control
 from underdraw.annotators import build
+from underdraw.annotators.measures import edge_scores
 from underdraw.data.scenes import records
-from underdraw.evaluation import edge_scores
 from underdraw.generation import Drawn, Studio, Tiles
 
 SIZE = (64, 64)

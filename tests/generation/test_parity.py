@@ -16,6 +16,7 @@ from diffusers import (
     StableDiffusionInstructPix2PixPipeline,
     StableDiffusionPipeline,
     StableDiffusionXLControlNetImg2ImgPipeline,
+    StableDiffusionXLControlNetInpaintPipeline,
     StableDiffusionXLControlNetPipeline,
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
@@ -224,6 +225,17 @@ def test_sdxl(large: Path, scheduler: str) -> None:
     heard |= {"control_image": FIRST, "image": PICTURE, "strength": 0.7}
     again = theirs(large, StableDiffusionXLControlNetImg2ImgPipeline, scheduler, ("canny",), **heard)
     assert_same(ours(studio.backbone, scheduler, (control,), pictures=PICTURE, strength=0.7), again)
+
+
+@pytest.mark.usefixtures("likely")
+def test_inpainting_with_sdxl(large: Path) -> None:
+    studio = Studio.open(str(large), "cpu")
+    control = Control(studio.net("canny"), FIRST, weight=0.6)
+    heard: Any = {"control_image": FIRST, "controlnet_conditioning_scale": 0.6}
+    told: Any = {"image": PICTURE, "mask_image": MASK, "strength": 0.65, "width": 48, "height": 32}
+    expected = theirs(large, StableDiffusionXLControlNetInpaintPipeline, "euler", ("canny",), **told, **heard)
+    mine: Any = {"pictures": PICTURE, "mask": MASK, "strength": 0.65}
+    assert_same(ours(studio.backbone, "euler", (control,), **mine), expected)
 
 
 @pytest.mark.parametrize("scheduler", FOUR)

@@ -1,7 +1,7 @@
 """What is reused is not computed, what changes is; off by default; a recipe carries it."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -13,6 +13,7 @@ from underdraw.config import parse
 from underdraw.errors import ConfigError
 from underdraw.generation import Drawn, Reuse, Studio, read_drawing, verify
 from underdraw.generation.guidance import Guidance
+from underdraw.generation.reuse import Recall
 from underdraw.generation.sampler import denoise, encode_prompts, start
 from underdraw.model import Control as Steering
 
@@ -95,7 +96,7 @@ def test_weights_over_time_are_followed(studio: Studio) -> None:
 
 
 def test_a_batch_is_its_singles(studio: Studio) -> None:
-    reuse, together = Reuse(control=2, encoder=3), drawn(studio, controls=[steering(studio)], reuse=Reuse(control=2))
+    reuse = Reuse(control=2, encoder=3, merge=0.5)
     together = drawn(studio, controls=[steering(studio), steering(studio, "depth")], reuse=reuse)
     for place, (prompt, seed) in enumerate((("a", 1), ("b", 2))):
         noise, _ = start(studio.backbone, SIZE, [seed])
@@ -105,18 +106,38 @@ def test_a_batch_is_its_singles(studio: Studio) -> None:
         assert_close(together[place], alone[0], atol=1e-4, rtol=1e-4)
 
 
+def test_places_that_are_merged(studio: Studio) -> None:
+    """Where the network attends at its widest, on both sides and in the net; not in the steps that are spared."""
+    seen: list[int] = []
+    blocks = (studio.backbone.unet.down_blocks, studio.backbone.unet.up_blocks)
+    layers = [layer for part in blocks for name, layer in part.named_modules() if name.endswith("attn1.to_q")]
+    hooks = [layer.register_forward_hook(lambda _, inputs, __: seen.append(inputs[0].shape[1])) for layer in layers]
+    exact, merged = (
+        drawn(studio, controls=[steering(studio)], reuse=Reuse(merge=share, after=0.5)) for share in (0.0, 0.5)
+    )
+    for hook in hooks:
+        hook.remove()
+    attended = seen[len(seen) // 2 :]
+    assert set(attended[: len(attended) // 2]) == {16} and set(attended[len(attended) // 2 :]) == {8}
+    assert not torch.equal(merged, exact)
+    assert float((merged - exact).abs().mean()) < 0.5 * float(exact.abs().mean())
+    assert torch.equal(drawn(studio, controls=[steering(studio)], reuse=Reuse(merge=0.5, after=0.5)), merged)
+    with pytest.raises(ConfigError, match=r"merge=0\.5 is for --backend torch"):
+        Recall(Reuse(merge=0.5), cast(Any, object()), studio.backbone.unet, [])
+
+
 def test_a_recipe_carries_it(studio: Studio, tmp_path: Path) -> None:
     def draw(**settings: Any) -> Drawn:
         return studio.draw("a", controls=[Control("canny", PICTURE)], seeds=3, steps=6, **settings)[0]
 
-    plain, reused = draw(), draw(reuse={"control": 2, "encoder": 2})
+    plain, reused = draw(), draw(reuse={"control": 2, "encoder": 2, "merge": 0.3})
     assert "reuse" not in plain.drawing.model_dump() and not torch.equal(plain.picture, reused.picture)
     reused.save(tmp_path / "out.png")
-    assert read_drawing(tmp_path / "out.png").reuse == Reuse(control=2, encoder=2)
+    assert read_drawing(tmp_path / "out.png").reuse == Reuse(control=2, encoder=2, merge=0.3)
     assert verify(studio, tmp_path / "out.png").finding == "exact"
 
 
-@pytest.mark.parametrize("told", [{"control": 0}, {"encoder": 11}, {"decoder": 2}, {"after": 1.5}])
+@pytest.mark.parametrize("told", [{"control": 0}, {"encoder": 11}, {"decoder": 2}, {"after": 1.5}, {"merge": 0.8}])
 def test_what_makes_no_sense_is_refused(told: dict[str, float]) -> None:
     with pytest.raises(ConfigError, match=next(iter(told))):
         parse(Reuse, told, "the drawing")

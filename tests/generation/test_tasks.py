@@ -12,7 +12,7 @@ from torch.testing import assert_close
 
 from underdraw.errors import ConfigError, InputError
 from underdraw.generation import Studio, Task, blend, build_scheduler, decode_frame, draw, make_task
-from underdraw.generation.schedulers import noise_share
+from underdraw.generation.schedulers import noise_share, noised
 from underdraw.generation.tasks import latent_mask
 from underdraw.model import Backbone, Control
 
@@ -58,6 +58,24 @@ def test_a_mask_for_latents_misses_no_pixel() -> None:
     mask[..., 7, 9], mask[..., 20, 20] = 0.1, 1
     small = latent_mask(mask, 4)
     assert small.shape == (1, 1, 8, 8) and small.sum() == 2 and small[0, 0, 1, 2] == small[0, 0, 5, 5] == 1
+
+
+@pytest.mark.parametrize("content", ["fill", "latent noise", "latent nothing"])
+def test_what_was_in_the_mask_is_gone(studio: Studio, content: Any) -> None:
+    """What stands there instead is the colours around it, noise, or nothing; the rest starts as it was."""
+    path = build_scheduler("ddim", studio.backbone.scheduler, 6)
+    noise = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(6))
+    task = make_task(studio.backbone, SIZE, PICTURE, MASK, 0.5, content=content)
+    begun = task.start(path, noise, task.first(path))
+    assert task.mask is not None and task.clean is not None
+    usual = noised(path, task.clean, noise, task.first(path))
+    if content == "fill":
+        other = make_task(studio.backbone, SIZE, torch.where(MASK > 0, 0.5, PICTURE), MASK, 0.5, content=content)
+        assert other.clean is not None and torch.equal(task.clean, other.clean) and torch.equal(begun, usual)
+        return
+    inside = noise if content == "latent noise" else torch.zeros_like(noise)
+    expected = torch.where(task.mask > 0, noised(path, inside, noise, task.first(path)), usual)
+    assert_close(begun, expected)
 
 
 def test_tasks_combine(studio: Studio) -> None:

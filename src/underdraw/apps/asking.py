@@ -32,9 +32,11 @@ __all__ = [
     "Inpaint",
     "Interval",
     "Lora",
+    "MaskedContent",
     "Measure",
     "Negative",
     "Offload",
+    "OnlyMasked",
     "Outpaint",
     "Output",
     "Preset",
@@ -110,8 +112,8 @@ Scheduler = Annotated[
 Preset = Annotated[
     str | None,
     Option(
-        help="Few steps: lcm, tcd, turbo, lightning, hyper. Approximate: quick. How controls are heard: balanced, my"
-        " prompt is more important, controlnet is more important, guess mode, resolution weighting.",
+        help="Few steps: lcm, tcd, turbo, lightning, hyper. Approximate: quick, quicker. How controls are heard:"
+        " balanced, my prompt is more important, controlnet is more important, guess mode, resolution weighting.",
     ),
 ]
 Negative = Annotated[str | None, Option(help="What to keep away from.")]
@@ -136,6 +138,17 @@ Strength = Annotated[
 ]
 Inpaint = Annotated[Path | None, Option(metavar="MASK", help="Draw anew where this picture is white; the rest stays.")]
 Outpaint = Annotated[str | None, Option(metavar="L,T,R,B", help="Pixels to draw beyond the picture's edges.")]
+OnlyMasked = Annotated[
+    int | None,
+    Option(
+        "--only-masked",
+        metavar="PADDING",
+        help="Draw what the mask holds and so many pixels beside it at the full size, and put it back. Usual: 32.",
+    ),
+]
+MaskedContent = Annotated[
+    str, Option("--masked-content", help="What the mask holds at first: original, fill, latent noise, latent nothing.")
+]
 Blur = Annotated[int, Option("--mask-blur", help="Pixels inside the mask's border that lead over.")]
 ImageCfg = Annotated[float, Option("--image-guidance", help="How strongly InstructPix2Pix keeps the picture.")]
 Upscale = Annotated[float | None, Option("--hires", metavar="SCALE", help="A second pass, this many times as large.")]
@@ -149,12 +162,19 @@ Rescale = Annotated[float | None, Option(help="Keep guidance from over-exposing:
 Reuse = Annotated[
     str | None,
     Option(
-        metavar="PART=STEPS,…",
+        metavar="PART=NUMBER,…",
         help="Approximate, quicker: compute what controls say (control=2), or the base's first half (encoder=2), at"
-        " every second step only; after=0.3 spares the first steps.",
+        " every second step only; let this share of the places attend with others (merge=0.5); after=0.3 spares the"
+        " first steps.",
     ),
 ]
-Backend = Annotated[str | None, Option(help="torch, or openvino (the extra of that name, CPU). Default: torch.")]
+Backend = Annotated[
+    str | None,
+    Option(
+        help="torch; compile (torch's compiler); openvino (the extra of that name, CPU), or approximate and quicker"
+        " openvino-int8. Default: torch."
+    ),
+]
 Measure = Annotated[
     bool, Option("--measure", help="Draw again without what is approximate, and say how far the pictures are apart.")
 ]
@@ -189,7 +209,7 @@ def reuse_asked(text: str) -> dict[str, float]:
     try:
         return {name.strip(): float(value) for name, value in (part.split("=") for part in text.split(","))}
     except ValueError as error:
-        raise ConfigError(f"--reuse {text!r} is not PART=STEPS, for example control=2,encoder=3") from error
+        raise ConfigError(f"--reuse {text!r} is not PART=NUMBER, for example control=2,encoder=3") from error
 
 
 def _pair(text: str, option: str, form: str) -> tuple[float, float]:
@@ -207,16 +227,19 @@ def picture_asked(
     outpaint: str | None,
     softness: int,
     guidance: float,
+    padding: int | None,
+    content: str,
 ) -> "PictureRequest | None":
     """The picture to start from, if one was given. Raises InputError for a mask or a strength without one."""
     from underdraw.generation import PictureRequest
 
+    said = {"--strength": strength, "--inpaint": mask, "--outpaint": outpaint, "--only-masked": padding}
     if image is None:
-        for option, value in {"--strength": strength, "--inpaint": mask, "--outpaint": outpaint}.items():
+        for option, value in said.items():
             if value is not None:
                 raise InputError(f"{option} says what is done with a picture, and there is none; give --image PICTURE")
         return None
-    return PictureRequest(image, strength, mask, _edges(outpaint), softness, guidance)
+    return PictureRequest(image, strength, mask, _edges(outpaint), softness, guidance, padding, content)
 
 
 def _edges(text: str | None) -> tuple[int, int, int, int]:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["draw", "draw_on_grid", "numbered", "opened"]
 
 PREVIEW_STEPS = 4
-"""Between two previews; decoding takes as long as a step or more."""
+"""Between two previews: each is written as a file, and small ones are decoded."""
 
 
 def opened(
@@ -107,14 +107,12 @@ def _watcher(studio: "Studio", move: Bar, preview: Path | None) -> "Callable[[Fr
     import torch
 
     from underdraw import images
-    from underdraw.generation import Tiles, decode_frame, native_size
-
-    tiles = Tiles(*native_size(studio.backbone), overlap=0.25)  # no larger than what the drawing itself holds at once
+    from underdraw.generation.glance import glance
 
     def watch(frame: "Frame") -> None:
         move()
         if preview is not None and frame.step % PREVIEW_STEPS == 0:
-            images.write(torch.cat(list(decode_frame(studio.backbone, frame.clean, tiles)), dim=-1), preview)
+            images.write(torch.cat(list(glance(studio.backbone, frame.clean)), dim=-1), preview)
 
     return watch
 
@@ -132,7 +130,8 @@ def _keep(drawn: "Drawn", path: Path, as_json: bool) -> None:
     facts["controls"] = [guide.model_dump(exclude={"map", "mask"}) for guide in drawing.controls]
     if drawing.given is not None:
         facts["given"] = drawing.given.model_dump(exclude={"picture", "mask"})
-    result(f"{path}  seed {drawing.seed}  {drawing.width}×{drawing.height}  {seconds:.1f} s", facts, as_json)
+    height, width = drawn.picture.shape[-2:]
+    result(f"{path}  seed {drawing.seed}  {width}×{height}  {seconds:.1f} s", facts, as_json)
 
 
 def numbered(path: Path, number: int, total: int) -> Path:

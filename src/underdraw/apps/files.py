@@ -12,6 +12,7 @@ from underdraw.errors import UnderdrawError
 
 if TYPE_CHECKING:
     from underdraw.formats.detect import Facts
+    from underdraw.formats.merging import Loud
 
 __all__ = ["COMMANDS", "convert", "doctor", "inspect", "models"]
 
@@ -40,6 +41,9 @@ def convert(
     base: Annotated[str | None, Option(help="The base that a control was made for: a name, file or folder.")] = None,
     onto: Annotated[str | None, Option(help="Another base of its family, to which the control is moved.")] = None,
     rank: Annotated[int, Option(min=1, max=4096, help="Of a Control-LoRA.")] = 128,
+    lora: Annotated[
+        list[str] | None, Option(metavar="NAME[:WEIGHT]", help="Put this LoRA into a base's weights; several times.")
+    ] = None,
     as_json: Annotated[bool, Option("--json", help="One JSON object on stdout.")] = False,
 ) -> None:
     """Write a base, ControlNet, VAE, T2I-Adapter or LoRA in another form, for other tools, or in another precision."""
@@ -47,7 +51,8 @@ def convert(
     from underdraw.formats.convert import convert as run
     from underdraw.formats.writing import parse_dtype
 
-    facts, notes = run(Job(source, target, to, parse_dtype(dtype), base, onto, rank))
+    loras = tuple(map(_loud, lora or ()))
+    facts, notes = run(Job(source, target, to, parse_dtype(dtype), base, onto, rank, loras))
     lines = [f"{target}  {facts.kind} → {to}", *(f"  {note}" for note in notes)]
     told = {"file": str(target), "kind": facts.kind, "family": facts.family, "to": to, "notes": notes}
     result("\n".join(lines), told, as_json)
@@ -82,6 +87,17 @@ def doctor(
     told = health()
     width = max(map(len, told))
     result("\n".join(f"{name:{width}}  {_words(value)}" for name, value in told.items()), told, as_json)
+
+
+def _loud(text: str) -> "Loud":
+    """A LoRA by its name, and how loud it is. Raises ConfigError or InputError for what makes no sense."""
+    from underdraw.formats.merging import Loud
+    from underdraw.formats.places import locate_lora
+    from underdraw.generation import LoraRequest
+
+    asked = LoraRequest.parse(text)
+    text_weight = asked.weight if asked.text_weight is None else asked.text_weight
+    return Loud(locate_lora(asked.name), asked.weight, text_weight, asked.blocks)
 
 
 def _looked_at(path: Path) -> dict[str, Any]:
@@ -125,7 +141,7 @@ def _short(text: str) -> str:
 def _notes(facts: "Facts") -> list[str]:
     """What else there is to say of a base, or of a control."""
     from underdraw.formats.bases import read_base
-    from underdraw.formats.conditions import about_control
+    from underdraw.formats.conditions import about_control, about_folder
     from underdraw.formats.convert import report_lines
     from underdraw.formats.reading import open_tensors
 
@@ -136,12 +152,13 @@ def _notes(facts: "Facts") -> list[str]:
             return [str(error)]
     if facts.kind not in ("controlnet", "control-lora", "t2i-adapter"):
         return []
-    about = about_control(facts.path, {} if facts.path.is_dir() else open_tensors(facts.path).said())
-    return [f"{key}: {value}" for key, value in about.said().items()]
+    said = about_folder(facts.path) if facts.path.is_dir() else open_tensors(facts.path).said()
+    about = about_control(facts.path, said)
+    return [f"{key}: {_words(value)}" for key, value in about.said().items()]
 
 
 def _words(value: Any) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
 COMMANDS = (inspect, convert, models, doctor)

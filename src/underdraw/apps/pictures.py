@@ -27,9 +27,11 @@ from underdraw.apps.asking import (
     Inpaint,
     Interval,
     Lora,
+    MaskedContent,
     Measure,
     Negative,
     Offload,
+    OnlyMasked,
     Outpaint,
     Output,
     Preset,
@@ -85,6 +87,8 @@ def generate(
     strength: Strength = None,
     inpaint: Inpaint = None,
     outpaint: Outpaint = None,
+    padding: OnlyMasked = None,
+    content: MaskedContent = "original",
     mask_blur: Blur = 4,
     image_guidance: ImageCfg = 1.5,
     hires: Upscale = None,
@@ -122,7 +126,7 @@ def generate(
         controls=tuple(ControlRequest.parse(text) for text in control) if control else None,
         size=parse_size(size) if size else None,
         count=count,
-        picture=picture_asked(image, strength, inpaint, outpaint, mask_blur, image_guidance),
+        picture=picture_asked(image, strength, inpaint, outpaint, mask_blur, image_guidance, padding, content),
         preset=preset,
         settings=settings_asked(plain | {"rescale": rescale, "clip_skip": clip_skip}, second, variation, interval),
         loras=tuple(LoraRequest.parse(text) for text in lora) if lora else None,
@@ -140,7 +144,7 @@ def generate(
         batches = list(plan(studio, wish, say) if old is None else redrawn(studio, old, wish, str(source), say))
         draw(studio, batches, target, preview, as_json)
         if measure:
-            tell_error(studio, batches, target, as_json)
+            tell_error(studio, batches, target, as_json, previews=preview is not None)
 
 
 def verify(

@@ -111,4 +111,5 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, module: nn.Module, tenso
     for name, value in tensors.items():
         key, _, parameter = name.partition("/")
         like = parameters[parameter] if value.shape == parameters[parameter].shape else value
-        optimizer.state[parameters[parameter]][key] = torch.empty_like(like, requires_grad=False).copy_(value)
+        empty = torch.empty_like(like, dtype=value.dtype, requires_grad=False)
+        optimizer.state[parameters[parameter]][key] = empty.copy_(value)

@@ -62,10 +62,13 @@ def composed(tensors: Mapping[str, Tensor], base: Mapping[str, Tensor], place: P
     refuse_keys(place, missing=(), unknown=[f"{layer}.up" for layer in layers if f"{layer}.weight" not in base])
     for layer in sorted(layers):
         up, down, weight = tensors[f"{layer}.up"], tensors[f"{layer}.down"], base[f"{layer}.weight"]
-        product = up.flatten(1).float() @ down.flatten(1).float()
-        if product.numel() != weight.numel():
-            raise CheckpointError(f"{place}: {layer} has another shape than in the base; use one made for this base")
-        whole[f"{layer}.weight"] = weight.float() + product.reshape(weight.shape).to(weight.device)
+        try:
+            product = (up.flatten(1).float() @ down.flatten(1).float()).reshape(weight.shape)
+        except (RuntimeError, IndexError) as error:
+            raise CheckpointError(
+                f"{place}: {layer} has another shape than in the base; use one made for this base"
+            ) from error
+        whole[f"{layer}.weight"] = weight.float() + product.to(weight.device)
     return whole | {name: each for name, each in base.items() if name not in whole and _is_encoder(name)}
 
 

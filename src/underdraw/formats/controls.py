@@ -14,7 +14,7 @@ from typing import Any
 from torch import Tensor
 
 from underdraw.errors import CheckpointError, ConfigError
-from underdraw.formats.conditions import About, about_control
+from underdraw.formats.conditions import About, about_control, about_folder
 from underdraw.formats.control_lora import MARK, composed, lora_shapes
 from underdraw.formats.detect import detect, refuse_foreign
 from underdraw.formats.families import family_of, ignored
@@ -80,7 +80,7 @@ def open_control(name: str | Path, unet: Trunk) -> ControlNet:
 def control_at(place: Path, unet: Trunk) -> tuple[ControlNet, About]:
     """The control network in a file or folder, and what is known of it. Raises as `open_control`."""
     if place.is_dir() and (place / "control.safetensors").is_file():
-        return load_control(place, unet), about_control(place, {})
+        return load_control(place, unet), about_control(place, about_folder(place))
     parts = read_control(place, Part("UNet2DConditionModel", dict(unet.config), _tensors_of(unet)))
     return control_of(parts.part.config, parts.tensors, unet, place), parts.about
 
@@ -140,7 +140,7 @@ def _read_folder(place: Path) -> ControlParts:
     if config.get("_class_name") != "ControlNetModel":
         refuse_foreign(detect(place))
         raise CheckpointError(f"{place} holds a {config.get('_class_name')}, not a ControlNetModel; choose another")
-    about = about_control(place, {}, bool(config.get("global_pool_conditions")))
+    about = about_control(place, about_folder(place), bool(config.get("global_pool_conditions")))
     return ControlParts(place, public(config), read_tensors(place, "diffusion_pytorch_model"), about)
 
 

@@ -15,6 +15,7 @@ from underdraw.formats.controls import ControlParts, read_control, transferred
 from underdraw.formats.detect import Facts, detect, refuse_foreign
 from underdraw.formats.families import FAMILIES, Family
 from underdraw.formats.lora import read_lora, write_lora
+from underdraw.formats.merging import Loud, merged
 from underdraw.formats.opening import settled
 from underdraw.formats.parts import Part
 from underdraw.formats.places import locate_base
@@ -42,7 +43,7 @@ class Job:
 
     to: a form of `FORMS`. dtype: of the floats; None leaves each as it is. base: the base that a control was made for
     (its name or place), or that says a VAE's family. onto: another base of the family, to which the control is moved.
-    rank: of a Control-LoRA.
+    rank: of a Control-LoRA. loras: what a base's weights become one with.
     """
 
     source: Path
@@ -52,6 +53,7 @@ class Job:
     base: str | None = None
     onto: str | None = None
     rank: int = RANK
+    loras: tuple[Loud, ...] = ()
 
 
 def convert(job: Job) -> tuple[Facts, list[str]]:
@@ -72,6 +74,8 @@ def convert(job: Job) -> tuple[Facts, list[str]]:
         raise ConfigError(f"output {job.target} will be a folder; give it a name without {job.target.suffix}")
     if job.onto and not (facts.kind.startswith("control") and job.base):
         raise ConfigError("--onto moves a control from one base to another; give --base, too, the one it was made for")
+    if job.loras and facts.kind != "base":
+        raise ConfigError(f"--lora puts LoRAs into a base, and {job.source} is a {facts.kind}; give a base")
     return facts, list(_CONVERTERS[facts.kind](job))
 
 
@@ -94,6 +98,9 @@ def _base(job: Job) -> Iterator[str]:
     if parts.prediction is None:
         parts = settled(parts)
         yield f"the file does not say what it predicts; the U-Net itself was asked: {parts.prediction}"
+    if job.loras:
+        parts = merged(parts, job.loras)
+        yield "merged: " + ", ".join(f"{each.path.stem} at {each.weight:g}" for each in job.loras)
     if job.to == "original":
         write_base_file(parts, job.target, job.dtype)
     else:
@@ -125,8 +132,8 @@ def _control(job: Job) -> Iterator[str]:
         write_control_file(parts, job.target, job.dtype)
     else:
         write_control_folder(parts, job.target, job.dtype)
-    if parts.about.condition:
-        yield f"for {parts.about.condition}: {parts.about.hint}"
+    if parts.about.conditions:
+        yield f"for {', '.join(parts.about.conditions)}: {parts.about.hint}"
 
 
 def _factor(parts: ControlParts, base: Part | None, job: Job) -> str:

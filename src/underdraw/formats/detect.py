@@ -53,7 +53,10 @@ def detect(path: str | Path) -> Facts:
 
 def facts_of(file: TensorFile) -> Facts:
     """What a file that is open already is."""
-    found = next((found for finder in _FINDERS if (found := finder(file))), {"kind": foreign_kind(file.tensors)})
+    try:
+        found = next((found for finder in _FINDERS if (found := finder(file))), {"kind": foreign_kind(file.tensors)})
+    except (IndexError, KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{file.path} has tensors of shapes that its kind never has; copy it again") from error
     kinds = Counter(str(each.dtype).removeprefix("torch.") for each in file.tensors.values())
     return Facts(
         path=file.path,

@@ -1,6 +1,13 @@
-"""Textual inversions: files of vectors that stand in a prompt as a word. They are read, never written into a base."""
+"""Textual inversions: files of vectors that stand in a prompt as a word. They never become a part of a base.
+
+layout       read        written     the word is called
+a1111        yes         yes         as the file: `emb_params`; SDXL's two encoders `clip_l` and `clip_g`
+diffusers    yes         yes         as the tensor: `<cat-toy>`
+pickles      yes         no          as the file (A1111's, the first authors'), or as the tensor
+"""
 
 from pathlib import Path
+from typing import Literal
 
 from torch import Tensor
 
@@ -8,10 +15,11 @@ from underdraw.errors import CheckpointError
 from underdraw.formats.detect import facts_of, refuse_foreign
 from underdraw.formats.families import FAMILIES
 from underdraw.formats.reading import open_tensors
+from underdraw.formats.writing import told, write_tensors
 from underdraw.model import Backbone, Embedding
 from underdraw.model.folders import owned
 
-__all__ = ["is_embedding", "open_embedding"]
+__all__ = ["is_embedding", "open_embedding", "write_embedding"]
 
 LARGEST = 16 * 2**20
 """Bytes; 75 vectors for both of SDXL's text encoders are under one million."""
@@ -46,6 +54,18 @@ def open_embedding(path: str | Path, backbone: Backbone) -> Embedding:
             " take one of its family, or leave the word out"
         )
     return Embedding(names[0] if facts.layout == "diffusers" else Path(path).stem, vectors)
+
+
+def write_embedding(word: Embedding, path: str | Path, layout: Literal["a1111", "diffusers"]) -> None:
+    """Write a learned word as a safetensors file, whole or not at all; each reads back to the bit.
+
+    Raises CheckpointError for the vectors of two text encoders in the diffusers layout, which has one tensor.
+    """
+    names = [word.name] if layout == "diffusers" else list(PAIR) if len(word.vectors) > 1 else ["emb_params"]
+    if len(names) != len(word.vectors):
+        raise CheckpointError(f"{path}: the diffusers layout has no place for two text encoders; write a1111")
+    tensors = dict(zip(names, word.vectors, strict=True))
+    write_tensors(tensors, path, metadata=told(kind="textual-inversion", name=word.name))
 
 
 def _rows(tensor: Tensor, path: str | Path) -> Tensor:

@@ -70,7 +70,18 @@ def read_lora(path: str | Path) -> LoraFile:
     whole = {address: adapter(factors) for address, factors in found.items()}
     broken = [address for address, made in whole.items() if made is None]
     refuse_keys(file.path, missing=[f"factors of {address}" for address in broken], unknown=())
+    for address, made in whole.items():
+        if made and not _is_product(made):
+            raise CheckpointError(f"{file.path}: the factors of {address} don't fit together; copy it again")
     return LoraFile(Lora({address: made for address, made in whole.items() if made}), layout, file.metadata)
+
+
+def _is_product(made: Adapter) -> bool:
+    """Whether an adapter's factors have shapes that can be multiplied."""
+    try:
+        return bool(made.shape())
+    except (RuntimeError, IndexError):
+        return False
 
 
 def _kohya(file: TensorFile) -> tuple[str, Factors]:
@@ -122,6 +133,8 @@ def _refuse(file: TensorFile, unknown: list[str]) -> None:
 def _mine(file: TensorFile, name: str, tensor: Tensor) -> Tensor:
     """A tensor in memory of its own. α is one number, whole or not."""
     if not name.endswith(".alpha"):
+        if not tensor.ndim:
+            raise CheckpointError(f"{file.path}: {name} is one number, not a factor; the file is broken")
         return owned(tensor, name, file.path)
     if tensor.numel() != 1:
         raise CheckpointError(f"{file.path}: {name} is {tensor.numel()} numbers, not one; the file is broken")

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from underdraw.errors import CheckpointError
 from underdraw.model.folders import first_line, owned, refuse_keys
 
-__all__ = ["Part", "assemble", "full_config", "owned", "public"]
+__all__ = ["Part", "assemble", "full_config", "hollow", "owned", "public"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +45,7 @@ def assemble(
     used, and results do not depend on where in it they lay. Raises CheckpointError counting and naming keys that are
     missing or unknown, and for shapes, kinds of numbers or values that can't be meant.
     """
-    module = _empty(part.model, dict(part.config), place)
+    module = hollow(part, place)
     wanted = module.state_dict()
     tensors = {_spelled(name, wanted): each for name, each in part.tensors.items()}
     refuse_keys(place, missing=wanted.keys() - tensors.keys(), unknown=tensors.keys() - wanted.keys())
@@ -57,6 +57,11 @@ def assemble(
         filled[name] = owned(tensor, name, place, dtype, device)
     module.load_state_dict(filled, assign=True)
     return module.to(device).requires_grad_(False).eval()
+
+
+def hollow(part: Part, place: Path) -> nn.Module:
+    """The module of a part without memory: its layers and their shapes. Raises CheckpointError as `assemble`."""
+    return _empty(part.model, dict(part.config), place)
 
 
 def full_config(model: str, config: Mapping[str, Any], place: Path) -> dict[str, Any]:

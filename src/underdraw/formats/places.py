@@ -25,6 +25,7 @@ __all__ = [
     "locate_lora",
     "locate_vae",
     "shelves",
+    "shipped_loras",
 ]
 
 EMBEDDED = "embedded"
@@ -100,8 +101,19 @@ def locate_control(name: str | Path) -> Path:
 
 
 def locate_lora(name: str | Path) -> Path:
-    """Where the LoRA of that name lies, by the same rules; of the hub's, say the file (owner/name/file.safetensors)."""
-    return _locate(name, "lora", [])
+    """Where the LoRA of that name lies, by the same rules; of the hub's, say the file (owner/name/file.safetensors).
+
+    Those that ship with the embedded base go by their names, unless another one on the shelf has it.
+    """
+    shipped, path = shipped_loras(), Path(name)
+    if str(name) in shipped and not (path.exists() or _on_shelf(str(name), "lora")):
+        return shipped[str(name)]
+    return _locate(name, "lora", list(shipped))
+
+
+def shipped_loras() -> dict[str, Path]:
+    """The LoRAs of the embedded base, by name."""
+    return {path.stem: path for path in sorted((locate_base(EMBEDDED) / "loras").glob("*.safetensors"))}
 
 
 def at_hand(name: str, kind: str) -> Path | None:

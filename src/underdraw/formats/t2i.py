@@ -149,13 +149,13 @@ def _config(tensors: Mapping[str, Tensor], light: bool, place: Path) -> dict[str
     """diffusers' config, from shapes in its naming."""
     entry = "adapter.body.0.in_conv.weight" if light else "adapter.conv_in.weight"
     blocks = 1 + max(
-        int(found[1]) for name in tensors if (found := re.match(r"adapter\.body\.0\.resnets\.(\d+)", name))
+        (int(found[1]) for name in tensors if (found := re.match(r"adapter\.body\.0\.resnets\.(\d+)", name))), default=0
     )
     exits = "out_conv" if light else "resnets.0.block1"
     try:
         widths = [tensors[f"adapter.body.{stage}.{exits}.weight"].shape[0] for stage in range(4)]
         channels, factor = _FACTORS[tensors[entry].shape[1]]
-    except KeyError as error:
+    except (KeyError, IndexError) as error:
         raise CheckpointError(f"{place} is a T2I-Adapter of another form ({error}); it is not supported") from error
     kind = "light_adapter" if light else "full_adapter_xl" if factor == 16 else "full_adapter"
     return {

@@ -3,9 +3,10 @@
 `denoise` is a generator of frames; `Studio` opens a base with its ControlNets and draws whole recipes.
 """
 
-from underdraw.generation.blend import blend
+from underdraw.generation.blend import blend, filled
 from underdraw.generation.company import Batch, assemble, together
 from underdraw.generation.controls import ControlRequest, control_kinds, make_map, read_source
+from underdraw.generation.cutout import Cutout
 from underdraw.generation.devices import pick_device
 from underdraw.generation.figures import prompt_robustness, resolution_weighting
 from underdraw.generation.grid import Axis, draw_grid
@@ -44,6 +45,7 @@ __all__ = [
     "Batch",
     "Cell",
     "ControlRequest",
+    "Cutout",
     "Drawing",
     "Drawn",
     "Frame",
@@ -79,6 +81,7 @@ __all__ = [
     "draw",
     "draw_grid",
     "encode_prompts",
+    "filled",
     "find_scheduler",
     "fingerprint",
     "finish",

@@ -1,10 +1,13 @@
-"""Laying a drawn region into its picture: outside the mask nothing changes, and at its border nothing jumps."""
+"""A masked region and its picture: what stands there before it is drawn, and how it is laid in afterwards.
+
+Outside the mask nothing changes, and at its border nothing jumps.
+"""
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-__all__ = ["blend"]
+__all__ = ["blend", "filled"]
 
 KERNEL = torch.tensor([[1.0, 2, 1], [2, 4, 2], [1, 2, 1]]) / 16
 
@@ -25,6 +28,27 @@ def blend(drawn: Tensor, picture: Tensor, mask: Tensor, softness: int = 4) -> Te
         own = torch.where(new > 0, ring / softness, own)
         known = known + new
     return torch.where(mask == 0, picture, torch.lerp(picture, torch.lerp(begun, drawn, own), mask.to(picture)))
+
+
+def filled(pictures: Tensor, mask: Tensor) -> Tensor:
+    """What a mask B×1×H×W holds of pictures B×3×H×W, in the colours around it: the farther inside, the softer.
+
+    Where the mask is 0 nothing changes.
+    """
+    known = (mask == 0).to(pictures)
+    return torch.where(mask == 0, pictures, _flowed(pictures * known, known))
+
+
+def _flowed(colours: Tensor, known: Tensor) -> Tensor:
+    """Colours times how well each is known, as colours; gaps are filled from half the resolution, or else grey."""
+    own, sides = colours / known.clamp(min=1e-6), known.shape[-2:]
+    if max(sides) == 1:
+        return torch.where(known > 0, own, 0.5)
+    if bool((known > 0).all()):
+        return own
+    half = -(-sides[0] // 2), -(-sides[1] // 2)
+    small = _flowed(functional.adaptive_avg_pool2d(colours, half), functional.adaptive_avg_pool2d(known, half))
+    return torch.where(known > 0, own, functional.interpolate(small, sides, mode="bilinear"))
 
 
 def _spread(pictures: Tensor) -> Tensor:

@@ -13,11 +13,24 @@ import torch
 from torch import Tensor
 
 from underdraw.annotators import ANNOTATORS
+from underdraw.generation.blend import blend
+from underdraw.generation.cutout import Cutout
 from underdraw.generation.provenance import unpack, unpack_map
 from underdraw.generation.recipe import Drawing, Given, Guide
 from underdraw.generation.sources import fitted, stacked
 
-__all__ = ["AT_ONCE", "Batch", "Voice", "assemble", "given_tensors", "stamped", "together", "voices"]
+__all__ = [
+    "AT_ONCE",
+    "Batch",
+    "Voice",
+    "assemble",
+    "given_tensors",
+    "ground",
+    "laid_back",
+    "stamped",
+    "together",
+    "voices",
+]
 
 PIXELS_AT_ONCE = 512 * 512
 AT_ONCE = 16
@@ -149,16 +162,41 @@ def _mask(packed: str, size: tuple[int, int], name: str) -> Tensor:
     return fitted(unpack(packed, f"the mask of a control in {name}", "give it again: mask=FILE")[:, :1], size)
 
 
+def ground(given: Given, name: str) -> tuple[Tensor, Tensor | None, Cutout | None]:
+    """The picture 1×3×H×W that was there, its mask 1×1×H×W, and the part that is drawn where that is not all of it."""
+    remedy = "give it again: --image FILE"
+    picture = unpack(given.picture, f"the picture in {name}", remedy).expand(-1, 3, -1, -1)
+    mask = unpack(given.mask, f"the mask in {name}", remedy)[:, :1] if given.mask else None
+    return picture, mask, given.cutout((picture.shape[-1], picture.shape[-2]))
+
+
 def given_tensors(
     givens: Sequence[Given | None], size: tuple[int, int], name: str = "the recipe"
 ) -> tuple[Tensor | None, Tensor | None]:
-    """Pictures 1|B×3×H×W and masks 1|B×1×H×W (or None) that a batch starts from, at `size` = (width, height)."""
-    given = [each for each in givens if each is not None]
-    if not given:
+    """Pictures 1|B×3×H×W and masks 1|B×1×H×W (or None) that a batch starts from, at `size` = (width, height).
+
+    Where only a part of a picture is drawn, they are of that part.
+    """
+    seen = [ground(each, name) for each in givens if each is not None]
+    if not seen:
         return None, None
-    remedy = "give it again: --image FILE"
-    pictures = [
-        fitted(unpack(each.picture, f"the picture in {name}", remedy).expand(-1, 3, -1, -1), size) for each in given
-    ]
-    masks = [fitted(unpack(each.mask, f"the mask in {name}", remedy)[:, :1], size) for each in given if each.mask]
+    pictures = [fitted(picture, size, part=part) for picture, _, part in seen]
+    masks = [fitted(mask, size, part=part) for _, mask, part in seen if mask is not None]
     return stacked(pictures), stacked(masks) if masks else None
+
+
+def laid_back(drawn: Tensor, givens: Sequence[Given | None], name: str = "the recipe") -> list[Tensor]:
+    """Drawn pictures B×3×h×w as 3×H×W each: what the mask of the picture that was there does not hold is as it was."""
+    return [
+        one if given is None or not given.mask else _laid_back(one[None], given, name)[0]
+        for one, given in zip(drawn, givens, strict=True)
+    ]
+
+
+def _laid_back(drawn: Tensor, given: Given, name: str) -> Tensor:
+    picture, mask, part = ground(given, name)
+    assert mask is not None, "what is laid back has a mask"
+    if part is None:
+        size = (drawn.shape[-1], drawn.shape[-2])
+        return blend(drawn, fitted(picture, size), fitted(mask, size), given.softness)
+    return blend(part.laid(drawn, picture), picture, mask, given.softness)

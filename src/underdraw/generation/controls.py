@@ -14,11 +14,13 @@ from torch import Tensor
 
 from underdraw.annotators import ANNOTATORS, build, given
 from underdraw.errors import ConfigError, InputError
+from underdraw.formats.conditions import about_folder
+from underdraw.generation.cutout import Cutout
 from underdraw.generation.presets import CURVES, PRESETS
 from underdraw.generation.sources import Source, as_picture, each
 from underdraw.registry import nearest
 
-__all__ = ["FOLDER", "ControlRequest", "control_kinds", "extent", "make_map", "read_source"]
+__all__ = ["FOLDER", "ControlRequest", "control_kinds", "control_nets", "extent", "make_map", "read_source"]
 
 FOLDER = "controlnet-"
 
@@ -27,7 +29,8 @@ FOLDER = "controlnet-"
 class ControlRequest:
     """One control asked for: its kind, the picture (or, if `is_map`, the map) and how it is heard.
 
-    picture: a file, or a tensor 3×H×W in [0, 1]. weight: how loud. start, end: the share of the steps in which it is
+    picture: a file, or a tensor 3×H×W in [0, 1]; where only what is masked is drawn, that part is cut out of it and of
+    the mask, unless it `is_cut` already. weight: how loud. start, end: the share of the steps in which it is
     heard. mask: where it is heard (white). preset: "balanced", "my prompt is more important", "controlnet is more
     important", "guess mode" or "resolution weighting", that is, a `curve` over the layers (a name or numbers) and a
     `side` of guidance ("both", "conditional", or how loud it is on the unconditional half), either of which may be said
@@ -51,6 +54,7 @@ class ControlRequest:
     times: tuple[float, ...] = ()
     scale: float = 1.0
     net: str = ""
+    is_cut: bool = False
 
     def __post_init__(self) -> None:
         _ = ANNOTATORS[self.kind], PRESETS[self.preset]
@@ -162,9 +166,19 @@ def _part(part: str, text: str) -> tuple[str, Any]:
         raise ConfigError(f"control {text!r}: {name} is {value!r}, which is not a number") from error
 
 
+def control_nets(base: Path) -> dict[str, Path]:
+    """The folders of the ControlNets that lie beside a base, by the kinds of maps that they take.
+
+    A folder's `about.json` lists them; without one its name says it. A net for one kind comes before a family's.
+    """
+    folders = sorted(path for path in base.glob(f"{FOLDER}*") if path.is_dir())
+    told = [(about_folder(path).get("conditions") or [path.name.removeprefix(FOLDER)], path) for path in folders]
+    return {kind: path for kinds, path in sorted(told, key=lambda each: -len(each[0])) for kind in kinds}
+
+
 def control_kinds(base: Path) -> list[str]:
-    """The kinds of the ControlNets that lie beside a base, sorted."""
-    return sorted(path.name.removeprefix(FOLDER) for path in base.glob(f"{FOLDER}*") if path.is_dir())
+    """The kinds of maps that the ControlNets beside a base take, sorted."""
+    return sorted(control_nets(base))
 
 
 def read_source(request: ControlRequest) -> Any:
@@ -184,10 +198,14 @@ def extent(request: ControlRequest, source: Any) -> tuple[int, int]:
     return build(request.kind).extent(source)
 
 
-def make_map(request: ControlRequest, source: Any, size: tuple[int, int]) -> Tensor:
+def make_map(request: ControlRequest, source: Any, size: tuple[int, int], part: Cutout | None = None) -> Tensor:
     """The condition map 1×C×h×w for a drawing of `size`, in steps of 1/255 so that a PNG keeps it whole.
 
-    In [0, 1]; what an inpaint map hides is -1.
+    In [0, 1]; what an inpaint map hides is -1. part: which part of a picture is drawn, None is all of it.
     """
+    if part is not None and isinstance(source, Tensor):
+        source = part.of(source)
+    elif part is not None:  # what is no picture can't be cut before it is one
+        return make_map(replace(request, is_map=True), build(request.kind).map(source, part.whole), size, part)
     found = given(request.kind, source, size) if request.is_map else build(request.kind).map(source, size)
     return torch.round(found.clamp(max(-1.0, min(0.0, ANNOTATORS[request.kind].meaning.low)), 1) * 255) / 255

@@ -1,6 +1,6 @@
-"""Who computes the network: torch as it is (quickened), or a compiler's runtime."""
+"""Who computes the network: torch as it is (quickened), torch's compiler, or OpenVINO's runtime."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
@@ -9,7 +9,7 @@ from torch import Tensor
 from underdraw.model import Backbone, Quick, Split, Waist
 from underdraw.registry import Registry
 
-__all__ = ["ENGINES", "Engine"]
+__all__ = ["ENGINES", "EXACT", "Engine"]
 
 
 class Engine(Protocol):
@@ -31,6 +31,8 @@ class Make(Protocol):
 
 
 ENGINES: Registry[Make] = Registry("backend")
+EXACT: Mapping[str, str] = {"openvino-int8": "openvino"}
+"""By the name of an approximate engine the exact one that it approximates."""
 
 
 @ENGINES.register("torch")
@@ -46,8 +48,22 @@ class Eager:
         return self.quick.at(step)
 
 
+@ENGINES.register("compile")
+def _compile(backbone: Backbone, nets: Sequence[Any], timesteps: Tensor) -> Engine:
+    from underdraw.generation.inductor import compiled
+
+    return compiled(backbone, nets)
+
+
 @ENGINES.register("openvino")
 def _openvino(backbone: Backbone, nets: Sequence[Any], timesteps: Tensor) -> Engine:
-    from underdraw.generation.openvino import Compiled
+    from underdraw.generation.openvino import compiled
 
-    return Compiled(backbone, nets, timesteps)
+    return compiled(backbone, nets)
+
+
+@ENGINES.register("openvino-int8")
+def _openvino_int8(backbone: Backbone, nets: Sequence[Any], timesteps: Tensor) -> Engine:
+    from underdraw.generation.openvino import compiled_int8
+
+    return compiled_int8(backbone, nets)

@@ -123,8 +123,9 @@ def _beside(sample: Tensor, beside: Tensor | None, sees: bool) -> Tensor:
 
 def _parallel(difference: Tensor, direction: Tensor) -> Tensor:
     """The part of each item's difference that is parallel to a direction."""
-    unit = functional.normalize(direction.double().flatten(1), dim=1)
-    along = (difference.double().flatten(1) * unit).sum(1, keepdim=True) * unit
+    wide = torch.float32 if direction.device.type == "mps" else torch.float64  # which knows no float64
+    unit = functional.normalize(direction.to(wide).flatten(1), dim=1)
+    along = (difference.to(wide).flatten(1) * unit).sum(1, keepdim=True) * unit
     return along.reshape(difference.shape).to(difference)
 
 

@@ -1,8 +1,9 @@
 """Nets that steer a base: which one a control means, where it lies, and how it is opened.
 
 A control may name its net: a path, a name on the shelf, a hub id. Without a name it is the folder `controlnet-<kind>`
-beside the base; for Stable Diffusion 1.x, where there is none, the published ControlNet 1.1 of that condition, if it is
-here. ControlNets of every form, Control-LoRAs and T2I-Adapters are all meant by "net".
+beside the base, or the one there that says in its `about.json` that it takes such maps (one net may take a family of
+kinds); for Stable Diffusion 1.x, where there is none, the published ControlNet 1.1 of that condition, if it is here.
+ControlNets of every form, Control-LoRAs and T2I-Adapters are all meant by "net".
 """
 
 from collections.abc import Callable
@@ -21,7 +22,7 @@ from underdraw.formats.detect import detect
 from underdraw.formats.families import family_of
 from underdraw.formats.places import at_hand, locate_control, shelves
 from underdraw.formats.t2i import adapter_at
-from underdraw.generation.controls import FOLDER, control_kinds
+from underdraw.generation.controls import FOLDER, control_nets
 from underdraw.generation.provenance import fingerprint
 from underdraw.model import Control, ControlNet, Injection
 
@@ -74,27 +75,29 @@ class Nets:
 
     def doubt(self, kind: str, name: str) -> str | None:
         """Why maps of a kind are not what the net of that name was made for, in a line; None where nothing says so."""
-        wanted = self.open(kind, name).about.condition if name else ""
-        if not wanted or wanted in (kind, ANNOTATORS[kind].condition):
+        wanted = self.open(kind, name).about.conditions if name else ()
+        if not wanted or meaning_of(kind) in map(meaning_of, wanted):
             return None
-        return f"{name} was made for maps of {wanted}, and is given {kind}; write {wanted}=… if that is not meant"
+        told = f"{name} was made for maps of {', '.join(wanted)}, and is given {kind}"
+        return f"{told}; write {wanted[0]}=… if that is not meant"
 
     def _located(self, kind: str, name: str) -> tuple[str, Path]:
-        condition = ANNOTATORS[kind].condition if kind in ANNOTATORS else kind
-        key = ("", name) if name else (condition, "")
+        key = ("", name) if name else (kind, "")
         if key not in self._places:
-            self._places[key] = (name, locate_control(name)) if name else self._usual(condition)
+            self._places[key] = (name, locate_control(name)) if name else self._usual(kind)
         return self._places[key]
 
-    def _usual(self, condition: str) -> tuple[str, Path]:
+    def _usual(self, kind: str) -> tuple[str, Path]:
         """Where nobody says which: the one beside the base, or the published one."""
-        kinds = control_kinds(self.folder)
-        if condition in kinds:
-            return "", self.folder / f"{FOLDER}{condition}"
+        beside, condition = control_nets(self.folder), meaning_of(kind)
+        if kind in beside:
+            return "", beside[kind]
+        if alike := [other for other in beside if meaning_of(other) == condition]:
+            return "", beside[alike[0]]
         published = PUBLISHED.get(condition, "") if self._is_sd1 else ""
         if published and (found := at_hand(published, "control")):
             return published, found
-        there = f"there is {', '.join(kinds)}" if kinds else "there is none"
+        there = f"there is {', '.join(sorted(beside))}" if beside else "there is none"
         file = f"put {Path(published).name}.pth into {shelves('control')[0]}, or " if published else ""
         raise ConfigError(
             f"no ControlNet for {condition!r} beside base {self.base!r}; {there} (folders {FOLDER}<kind>); "
@@ -112,6 +115,11 @@ class Nets:
             adapter = adapter_at(place, self.unet)
             return Net(adapter, adapter.about)
         return Net(*control_at(place, self.unet))
+
+
+def meaning_of(kind: str) -> str:
+    """What maps of a kind are maps of: kinds of one condition are heard by one net."""
+    return ANNOTATORS[kind].condition if kind in ANNOTATORS else kind
 
 
 def _channels(net: ControlNet) -> int:

@@ -13,7 +13,7 @@ from underdraw.generation.prompts import Reading
 from underdraw.generation.recipe import Drawing
 from underdraw.generation.sampler import Frame, decode_frame, denoise, encode_prompts, start
 from underdraw.generation.sizes import check_size, reduced
-from underdraw.generation.tasks import Task, make_task, sees_pictures
+from underdraw.generation.tasks import Content, Task, make_task, sees_pictures
 from underdraw.generation.tiles import Tiles, encode
 from underdraw.model import Backbone
 
@@ -86,11 +86,13 @@ def _task(
     """How a pass starts, what is kept, what is seen beside."""
     first = drawings[0]
     pictures, mask = given_tensors([drawing.given for drawing in drawings], size)
-    task = make_task(backbone, size, pictures, mask, 1.0 if first.given is None else first.given.strength, tiles)
+    content: Content = "original" if first.given is None else first.given.content
+    strength = 1.0 if first.given is None else first.given.strength
+    task = make_task(backbone, size, pictures, mask, strength, tiles, content)
     if before is None or first.hires is None:
         return task
     larger = _larger(backbone, before, size, first.hires.how, tiles)
-    return replace(task, clean=larger, strength=first.hires.strength, kept=task.clean)
+    return replace(task, clean=larger, strength=first.hires.strength, kept=task.clean, content="original")
 
 
 def _larger(backbone: Backbone, latents: Tensor, size: tuple[int, int], how: str, tiles: Tiles | None) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from underdraw.config import parse
 from underdraw.errors import ConfigError, InputError
-from underdraw.generation.company import Batch, assemble
+from underdraw.generation.company import Batch, assemble, ground
 from underdraw.generation.controls import ControlRequest, extent, read_source
 from underdraw.generation.loras import taken_out
 from underdraw.generation.provenance import pack, unpack_map
@@ -100,7 +100,7 @@ class Desk:
         size = self._size = self._size or self._fitting([row[0] for row in asked], pictures[0])
         made = []
         for place, (prompt, seed, picture) in enumerate(zip(prompts, seeds, pictures, strict=True)):
-            guides = tuple(self._guide(row[place], size) for row in asked)
+            guides = tuple(self._guide(row[place], size, picture) for row in asked)
             told = self.wish.laid | {"seed": seed, "given": self._given(picture, size), "loras": self._worn}
             made.append(_drawing(self.studio, prompt, size, guides, told))
         return made
@@ -115,9 +115,12 @@ class Desk:
     def _source(self, request: ControlRequest) -> Any:
         return self._once(lambda: read_source(request), request.kind, request.is_map, request.picture)
 
-    def _guide(self, request: ControlRequest, size: Size) -> Guide:
-        key = ("guide", request.kind, request.net, request.is_map, request.picture, request.mask, *map(str, size))
-        made: Guide = self._once(lambda: self.studio.guide(request, size, self._source(request)), *key)
+    def _guide(self, request: ControlRequest, size: Size, picture: PictureRequest | None) -> Guide:
+        part = None if picture is None else picture.cutout(self._picture(picture)[1], size)
+        heard = ("guide", request.kind, request.net, request.is_map, request.is_cut, request.picture, request.mask)
+        made: Guide = self._once(
+            lambda: self.studio.guide(request, size, self._source(request), part), *heard, *map(str, (*size, part))
+        )
         return made.model_copy(update=self.studio.told(request))
 
     def _picture(self, request: PictureRequest) -> tuple[Tensor, Tensor | None]:
@@ -129,7 +132,7 @@ class Desk:
     def _given(self, request: PictureRequest | None, size: Size) -> Given | None:
         if request is None:
             return None
-        key = ("given", request.picture, request.mask, str(request.strength), *map(str, size))
+        key = ("given", request.picture, request.mask, str((request.strength, request.padding)), *map(str, size))
         made: Given = self._once(lambda: make_given(self.studio, request, self._picture(request), size), *key)
         return made
 
@@ -139,6 +142,8 @@ class Desk:
         like = None if picture is None else self._picture(picture)[0].shape[:-3:-1]
         if self.wish.size:
             size = rounded(backbone, self.wish.size, self.tell)
+        elif picture is not None and picture.padding is not None:
+            size = native
         elif like is not None and like[0] * like[1] <= LARGE * native[0] * native[1]:
             size = rounded(backbone, (like[0], like[1]), self.tell)
         elif like is not None:
@@ -169,12 +174,17 @@ def redrawn(studio: "Studio", old: Drawing, wish: Wish, name: str, tell: Tell = 
         settings["loras"] = tuple(map(studio.loras.worn, wish.loras))
     first = wish.size or reduced(studio.backbone, old.size, 1.0 if old.hires is None else old.hires.scale)
     size = enlarged(studio.backbone, rounded(studio.backbone, first, tell), _scale(settings))
+    given: Given | None = settings["given"]
+    if wish.picture is not None:
+        given = make_given(studio, wish.picture, wish.picture.tensors(), size)
+    elif given is not None and size != old.size:
+        given = given.reshaped(size)
     if wish.controls is None:
         guides = tuple(_resized(studio, guide, size, name) for guide in old.controls)
     else:
-        guides = tuple(studio.guide(request, size) for request in wish.heard)
-    if wish.picture is not None:
-        settings["given"] = make_given(studio, wish.picture, wish.picture.tensors(), size)
+        part = None if given is None else ground(given, name)[2]
+        guides = tuple(studio.guide(request, size, part=part) for request in wish.heard)
+    settings["given"] = given
     for prompt in wish.prompts or (old.prompt,):
         seeds = _seeds(settings["seed"], wish.count)
         yield from assemble(_drawing(studio, prompt, size, guides, settings | {"seed": seed}) for seed in seeds)
@@ -205,14 +215,17 @@ def _named(vae: OtherVae | None) -> str:
 def make_given(studio: "Studio", request: PictureRequest, read: tuple[Tensor, Tensor | None], size: Size) -> Given:
     """The picture that a drawing of `size` starts from, as its recipe carries it. Raises ConfigError."""
     picture, mask = read
+    part = request.cutout(mask, size)
     usual = 1.0 if mask is not None or sees_pictures(studio.backbone) else 0.75
     told = {
-        "picture": pack(fitted(picture, size)),
+        "picture": pack(picture if part else fitted(picture, size)),
         "source": name_of(request.picture),
         "strength": usual if request.strength is None else request.strength,
-        "mask": "" if mask is None else pack(fitted(mask, size)),
+        "mask": "" if mask is None else pack(mask if part else fitted(mask, size)),
         "softness": request.softness,
         "guidance": request.guidance,
+        "box": part.box if part else None,
+        "content": request.content,
     }
     return parse(Given, told, "the picture")
 

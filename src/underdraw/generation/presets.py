@@ -76,3 +76,4 @@ DRAWING_PRESETS.register("turbo")({"scheduler": "euler a trailing", "steps": 4, 
 DRAWING_PRESETS.register("lightning")({"scheduler": "euler trailing", "steps": 4, "guidance": 1.0})
 DRAWING_PRESETS.register("hyper")({"scheduler": "ddim trailing", "steps": 4, "guidance": 1.0})
 DRAWING_PRESETS.register("quick")({"reuse": {"control": 3, "encoder": 2}, "interval": (0.0, 0.8)})
+DRAWING_PRESETS.register("quicker")({"reuse": {"control": 4, "encoder": 2}, "interval": (0.0, 0.6)})

@@ -123,8 +123,9 @@ def unpack_map(guide: Guide, path: str | Path) -> Tensor:
 def fingerprint(place: Path) -> str:
     """16 hexadecimal digits over a model: a file, or the weights and configurations in a folder.
 
-    Of a file they are the first of its SHA-256, which A1111 and others call its hash. Of a folder ControlNets beside
-    the base are left out. Every byte is read, once a process for a file whose size and time stay the same.
+    Of a file they are the first of its SHA-256, which A1111 and others call its hash. Of a folder ControlNets, LoRAs
+    and readers beside the base are left out. Every byte is read, once a process for a file whose size and time stay the
+    same.
     """
     if place.is_file():
         return _sha256(place).hex()[:16]
@@ -149,6 +150,6 @@ def _read(path: Path, size: int, time: int) -> bytes:
 
 def _files(folder: Path) -> Iterable[Path]:
     for path in sorted(folder.rglob("*")):
-        beside = path.relative_to(folder).parts[0].startswith("controlnet-")
+        beside = path.relative_to(folder).parts[0].startswith(("controlnet-", "loras", "readers"))
         if (path.suffix in (".safetensors", ".json") or path.name == "merges.txt") and path.is_file() and not beside:
             yield path

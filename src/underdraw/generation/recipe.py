@@ -7,12 +7,14 @@ from pydantic import Field, field_validator, model_validator
 
 import underdraw
 from underdraw.config import Config
+from underdraw.generation.cutout import LONGEST, Box, Cutout, shaped
 from underdraw.generation.engines import ENGINES
 from underdraw.generation.presets import CURVES, PRESETS
 from underdraw.generation.prompts import Grammar, Learned
 from underdraw.generation.reuse import Reuse
 from underdraw.generation.schedulers import SCHEDULERS, find_scheduler
 from underdraw.generation.sizes import LARGEST
+from underdraw.generation.tasks import Content
 from underdraw.generation.tiles import Tiles
 from underdraw.generation.worn import Brief, OtherVae, Worn
 
@@ -73,12 +75,15 @@ class Guide(Brief):
         return known.get((str(self.curve), self.side), "custom") if flat else "custom"
 
 
-class Given(Config):
+class Given(Brief):
     """A picture that a drawing starts from, and what is done with it.
 
     strength: how far it is taken into noise. mask: where it is drawn anew (white); the rest stays to the pixel, and
     `softness` pixels inside it lead over. guidance: how strongly a base that sees pictures (InstructPix2Pix) keeps it.
+    box: the part of the picture that is drawn, and laid back into it; None is all. content: as in `Task`.
     """
+
+    later = frozenset({"box", "content"})
 
     picture: Picture
     source: str = ""
@@ -86,6 +91,23 @@ class Given(Config):
     mask: Picture = ""
     softness: int = Field(4, ge=0, le=256)
     guidance: float = Field(1.5, ge=0, le=100)
+    box: Box | None = None
+    content: Content = "original"
+
+    @field_validator("box")
+    @classmethod
+    def _a_box(cls, box: Box | None) -> Box | None:
+        if box is not None and not (box[0] < box[2] and box[1] < box[3] and max(map(abs, box)) <= LONGEST):
+            raise ValueError(f"the box {box} is not left, top, right, bottom in pixels")
+        return box
+
+    def cutout(self, whole: tuple[int, int]) -> Cutout | None:
+        """The part of its picture of size `whole` = (width, height) that is drawn."""
+        return None if self.box is None else Cutout(whole, self.box)
+
+    def reshaped(self, size: tuple[int, int]) -> Self:
+        """The same for a drawing of other proportions: of a part its centre."""
+        return self if self.box is None else self.model_copy(update={"box": shaped(self.box, size)})
 
 
 class Variation(Config):
@@ -205,7 +227,7 @@ class Drawing(Brief):
         own = {"prompt", "negative", "seed", "index", "batch", "controls", "variation", "given"}
         told = self.model_dump(exclude=own)
         if self.given is not None:
-            alike = {"strength", "softness", "guidance"}
+            alike = {"strength", "softness", "guidance", "content"}
             told["given"] = self.given.model_dump(include=alike) | {"masked": bool(self.given.mask)}
         return repr(told)
 
@@ -237,6 +259,8 @@ class Drawing(Brief):
         if self.given is not None:
             told["Denoising strength"] = f"{self.given.strength:g}"
             told |= {"Mask blur": self.given.softness} if self.given.mask else {}
+            told |= {"Inpaint area": "Only masked"} if self.given.box else {}
+            told |= {"Masked content": self.given.content} if self.given.content != "original" else {}
         if self.variation is not None:
             told["Variation seed"] = self.variation.seed
             told["Variation seed strength"] = f"{self.variation.strength:g}"

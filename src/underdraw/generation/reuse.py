@@ -1,8 +1,8 @@
-"""Steps that lean on those before them: neighbouring steps see much the same, so not all of it is computed anew.
+"""What is much the same is not computed anew: at the next step, or at the next place.
 
 What controls say changes little from step to step, and so do the features of the base's first half (Li et al. 2023,
-"Faster Diffusion"); what the second half makes of them does not. This is approximate, and off unless it is asked for:
-`--measure` says what it changed.
+"Faster Diffusion"); what the second half makes of them does not. And places of a picture that look alike can attend as
+one (`merged`). This is approximate, and off unless it is asked for: `--measure` says what it changed.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,7 +14,9 @@ from pydantic import Field
 from torch import Tensor
 
 from underdraw.config import Config
-from underdraw.model import Control, ControlNet, Encoding, Lay, Text, Trunk, Waist, embed, overlaid
+from underdraw.errors import ConfigError
+from underdraw.model import Control, ControlNet, Encoding, Lay, Split, Text, Waist, embed, overlaid
+from underdraw.model.merged import MOST, merged
 
 __all__ = ["Recall", "Reuse"]
 
@@ -22,18 +24,20 @@ Every = Annotated[int, Field(ge=1, le=10)]
 
 
 class Reuse(Config):
-    """What is kept for the next steps. control, encoder: what controls say, and the base's first half, are computed
-    anew every so many steps; 1 is at each. after: the share of the steps before which nothing is reused.
+    """What is not computed anew. control, encoder: what controls say, and the base's first half, are computed every so
+    many steps; 1 is at each. merge: the share of places that attend with others, where the network attends at its
+    widest. after: the share of the steps before which nothing is reused.
     """
 
     control: Every = 1
     encoder: Every = 1
+    merge: Annotated[float, Field(ge=0, le=MOST)] = 0.0
     after: Annotated[float, Field(ge=0, le=1)] = 0.0
 
     @property
     def nothing(self) -> bool:
-        """Whether all is computed at each step."""
-        return self.control == self.encoder == 1
+        """Whether all is computed, at each step and place."""
+        return self.control == self.encoder == 1 and not self.merge
 
 
 @dataclass
@@ -66,26 +70,32 @@ class Recall:
     """A waist that remembers, and control networks that do: what `reuse` says is taken from an earlier step.
 
     Anything that the next steps do not see as before (a control whose span begins, fewer samples) is computed anew.
+    Raises ConfigError for places to merge where not torch computes.
     """
 
-    def __init__(self, reuse: Reuse, waist: Waist, unet: Trunk, nets: Sequence[Any]) -> None:
+    def __init__(self, reuse: Reuse, waist: Waist, unet: Any, nets: Sequence[Any]) -> None:
         self.reuse, self.waist, self.unet = reuse, waist, unet
         self.encodings = _Kept()
         speaking = list(dict.fromkeys(net for net in nets if isinstance(net, ControlNet)))
         self.signals = [(net, _Kept()) for net in speaking]
         self.heard: list[tuple[int, int]] = []
+        if reuse.merge and not isinstance(waist, Split):
+            raise ConfigError(f"merge={reuse.merge:g} is for --backend torch; others compute all places")
+        self.clock = [0]
+        self.merged = merged(reuse.merge, self.clock, unet, *dict.fromkeys(nets)) if reuse.merge else []
 
     @contextmanager
     def at(self, step: int, steps: int, controls: Sequence[Control]) -> Iterator[None]:
         """A block in which the network is asked at this step, under these controls."""
         heard = [(id(control.net), id(control.condition)) for control in controls]
-        anew = heard != self.heard or step < self.reuse.after * steps
-        self.heard = heard
+        early = step < self.reuse.after * steps
+        anew = heard != self.heard or early
+        self.heard, self.clock[0] = heard, step
         self.encodings.begin(anew or step % self.reuse.encoder == 0)
         for _, kept in self.signals:
             kept.begin(anew or step % self.reuse.control == 0)
         lays: list[Lay] = [(net.branch, "forward", _Speech(kept)) for net, kept in self.signals]
-        with overlaid(lays if self.reuse.control > 1 else []):
+        with overlaid([*([] if early else self.merged), *(lays if self.reuse.control > 1 else [])]):
             yield
 
     def encode(

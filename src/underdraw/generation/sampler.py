@@ -115,18 +115,19 @@ def denoise(
     audible = [control.prepared() for control in controls if not control.silent]
     noise = noise.float().to(backbone.device)
     latents = task.start(path, noise, first)
-    count = len(path.timesteps) - first
-    nets = [control.net for control in audible]
-    engine = ENGINES[backend](backbone, nets, path.timesteps[first:])
+    timesteps = path.timesteps[first:]
+    told = timesteps.float() if timesteps.is_floating_point() else timesteps  # not every device knows float64
+    count, nets = len(timesteps), [control.net for control in audible]
+    engine = ENGINES[backend](backbone, nets, told)
     recall = Recall(reuse, engine.waist, backbone.unet, nets)
     network = tiled(partial(through, recall), tiles, backbone.factor)
     with projected_once(backbone.unet, *nets):
-        for step, timestep in enumerate(path.timesteps[first:]):
+        for step, timestep in enumerate(timesteps):
             noisy = path.scale_model_input(latents, timestep)
             heard = speaking(audible, step, count)
             with engine.at(step), recall.at(step, count, heard):
                 prediction = guidance.at(step, count)(
-                    network, noisy.to(backbone.dtype), timestep.to(backbone.device), heard, task.beside
+                    network, noisy.to(backbone.dtype), told[step].to(backbone.device), heard, task.beside
                 )
             _refuse_overflow(prediction, backbone, f"step {step + 1} of {count}")
             clean = _clean(backbone, prediction, noisy, noise_share(path, first + step))

@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from underdraw import images
 from underdraw.errors import InputError
+from underdraw.generation.cutout import Cutout
 
 __all__ = ["PictureRequest", "Source", "as_mask", "as_picture", "each", "fitted", "name_of", "stacked"]
 
@@ -27,8 +28,10 @@ class PictureRequest:
     picture, mask: files or tensors; the mask is white where it is drawn anew. strength: how far it is taken into noise
     (None: 0.75, and 1 with a mask; a base that sees pictures beside the latents starts from noise). expand: pixels to
     draw beyond its (left, top, right, bottom) edge. softness: pixels inside the mask's border that lead over.
-    guidance: how strongly InstructPix2Pix keeps it. For a batch: picture and mask may be lists, with one a picture.
-    Raises InputError for edges that make no sense.
+    guidance: how strongly InstructPix2Pix keeps it. padding: pixels beside the mask that are drawn with it where only
+    what is masked is drawn, at the full size (None: all of the picture is). content: what stands in the mask before, as
+    in `Task`. For a batch: picture and mask may be lists, with one a picture.
+    Raises InputError for edges or a padding that make no sense.
     """
 
     picture: Source | Sequence[Source]
@@ -37,8 +40,15 @@ class PictureRequest:
     expand: tuple[int, int, int, int] = (0, 0, 0, 0)
     softness: int = 4
     guidance: float = 1.5
+    padding: int | None = None
+    content: str = "original"
 
     def __post_init__(self) -> None:
+        if self.padding is not None and not 0 <= self.padding <= FARTHEST:
+            raise InputError(f"only masked: a padding of {self.padding} pixels makes no sense; usual is 32")
+        about_mask = self.padding is not None or self.content != "original"
+        if about_mask and self.mask is None and not any(self.expand):
+            raise InputError("only masked and masked content say how a mask is drawn, and there is none; give one")
         if len(self.expand) != 4 or min(self.expand) < 0 or max(self.expand) > FARTHEST:
             raise InputError(
                 f"outpaint {self.expand} makes no sense; give four numbers of pixels: left, top, right, bottom"
@@ -66,6 +76,13 @@ class PictureRequest:
         mask = torch.zeros_like(picture[:, :1]) if mask is None else mask
         return functional.pad(picture, room, mode="replicate"), functional.pad(mask, room, value=1.0)
 
+    def cutout(self, mask: Tensor | None, size: tuple[int, int]) -> Cutout | None:
+        """The part that a drawing of `size` = (width, height) shows of a picture with this mask; None is all of it.
+
+        Raises InputError for a mask that holds nothing.
+        """
+        return None if self.padding is None or mask is None else Cutout.around(mask, self.padding, size)
+
 
 def as_picture(source: Source) -> Tensor:
     """The picture 1×3×H×W. Raises InputError for a file or a tensor that is none."""
@@ -83,9 +100,11 @@ def as_mask(source: Source, size: tuple[int, int] | None = None) -> Tensor:
     return mask if size is None else fitted(mask, size)
 
 
-def fitted(pictures: Tensor, size: tuple[int, int], how: images.Reduction = "area") -> Tensor:
-    """The centre of pictures B×C×H×W in the proportions of `size` = (width, height), at that size."""
-    return images.resize(images.crop(pictures, size), size, how)
+def fitted(
+    pictures: Tensor, size: tuple[int, int], how: images.Reduction = "area", part: Cutout | None = None
+) -> Tensor:
+    """The centre of pictures B×C×H×W in the proportions of `size` = (width, height), or a part, at that size."""
+    return images.resize(images.crop(pictures, size) if part is None else part.of(pictures), size, how)
 
 
 def name_of(source: Any) -> str:

@@ -14,9 +14,9 @@ from underdraw.errors import CheckpointError, ConfigError, InputError
 from underdraw.formats import open_base
 from underdraw.formats.places import EMBEDDED, locate_base, locate_vae
 from underdraw.generation import plan as plans
-from underdraw.generation.blend import blend
-from underdraw.generation.company import Batch, Voice, assemble, given_tensors, voices
+from underdraw.generation.company import Batch, Voice, assemble, laid_back, voices
 from underdraw.generation.controls import ControlRequest, make_map, read_source
+from underdraw.generation.cutout import Cutout
 from underdraw.generation.devices import DTYPES, pick_device
 from underdraw.generation.embeddings import Embeddings
 from underdraw.generation.loras import LoraRequest, Loras
@@ -28,7 +28,7 @@ from underdraw.generation.presets import layer_curve
 from underdraw.generation.provenance import fingerprint, pack, pack_map, write_drawing
 from underdraw.generation.recipe import Drawing, Guide
 from underdraw.generation.sampler import Frame
-from underdraw.generation.sources import PictureRequest, Source, as_mask, each, name_of
+from underdraw.generation.sources import PictureRequest, Source, as_mask, each, fitted, name_of
 from underdraw.generation.styles import styled
 from underdraw.generation.wish import Wish
 from underdraw.generation.worn import OtherVae
@@ -120,11 +120,17 @@ class Studio:
         side = self.nets.open(request.kind, request.net).about.side
         return request.told | ({"side": side} if request.plain else {})
 
-    def guide(self, request: ControlRequest, size: tuple[int, int], source: Any = None) -> Guide:
-        """The control asked for, with its map made for a drawing of `size`; `source` spares reading the file again."""
-        condition = make_map(request, read_source(request) if source is None else source, size)
+    def guide(
+        self, request: ControlRequest, size: tuple[int, int], source: Any = None, part: Cutout | None = None
+    ) -> Guide:
+        """The control asked for, with its map made for a drawing of `size`; `source` spares reading the file again.
+
+        part: which part of a picture is drawn, None is all of it.
+        """
+        part = None if request.is_cut else part
+        condition = make_map(request, read_source(request) if source is None else source, size, part)
         assert request.mask is None or isinstance(request.mask, Source), "a request for several is made item by item"
-        mask = None if request.mask is None else as_mask(request.mask, size)
+        mask = None if request.mask is None else fitted(as_mask(request.mask), size, part=part)
         return Guide(
             kind=request.kind,
             source=name_of(request.picture),
@@ -161,16 +167,11 @@ class Studio:
         frames = islice(passes(self, drawings), drawings[0].stopped or None)
         return self.loras.during(frames, drawings[0].loras)
 
-    def finish(self, drawings: Sequence[Drawing], latents: Tensor) -> Tensor:
-        """The pictures B×3×H×W in [0, 1] of a batch's latents; what a mask does not hold is as it was."""
+    def finish(self, drawings: Sequence[Drawing], latents: Tensor) -> list[Tensor]:
+        """The pictures 3×H×W in [0, 1] of a batch's latents; what a mask does not hold is as it was."""
         tiling = drawings[0].tiling
         pictures = decoded_within(self.backbone, latents, None if tiling is None else tiling.tiles)
-        before, mask = given_tensors([each.given for each in drawings], (pictures.shape[-1], pictures.shape[-2]))
-        given = drawings[0].given
-        if given is None or before is None or mask is None:
-            return pictures
-        count = len(pictures)
-        return blend(pictures, before.expand(count, -1, -1, -1), mask.expand(count, -1, -1, -1), given.softness)
+        return laid_back(pictures, [each.given for each in drawings])
 
     def draw_batch(self, batch: Batch, tell: Callable[[Frame], None] = lambda frame: None) -> list[Drawn]:
         """What was asked for of a batch; interrupted, what there is after the last whole step.
@@ -226,6 +227,8 @@ class Studio:
         strength: float | None = None,
         mask: Source | Sequence[Source] | None = None,
         outpaint: tuple[int, int, int, int] = (0, 0, 0, 0),
+        only_masked: int | None = None,
+        masked_content: str = "original",
         size: tuple[int, int] | None = None,
         preset: str | None = None,
         styles: str | Sequence[str] = (),
@@ -237,17 +240,19 @@ class Studio:
 
         Prompts, negative prompts, images, masks and what a control hears may be lists, with one for each picture.
         image: a picture to start from; strength: how far from it; mask: where it is drawn anew; outpaint: pixels beyond
-        its (left, top, right, bottom) edge. preset: as in `Wish`; styles: names of words behind the prompts;
-        loras: "NAME:WEIGHT" or requests; settings: further fields of `Drawing` (steps, guidance, clip_skip, hires,
-        tiling, variation, …). Interrupted, it returns what there is.
+        its (left, top, right, bottom) edge; only_masked: what the mask holds and so many pixels beside it are drawn at
+        the full size, and put back; masked_content: what stands in the mask before, as in `Task`. preset: as in `Wish`;
+        styles: names of words behind the prompts; loras: "NAME:WEIGHT" or requests; settings: further fields of
+        `Drawing` (steps, guidance, clip_skip, hires, tiling, variation, …). Interrupted, it returns what there is.
         Raises InputError or ConfigError for what makes no sense, UnderdrawError where numbers overflow.
         """
         said = (prompt,) if isinstance(prompt, str) else prompt
         prompts = tuple(styled(words, styles=styles)[0] for words in said)
         chosen = plans.seeds_for(seeds, len(prompts))
-        if image is None and (mask is not None or strength is not None or any(outpaint)):
+        if image is None and (mask is not None or strength is not None or any(outpaint) or only_masked is not None):
             raise InputError("strength, mask and outpaint say what is done with an image, and there is none; give one")
-        picture = None if image is None else PictureRequest(image, strength, mask, outpaint)
+        how: dict[str, Any] = {"padding": only_masked, "content": masked_content}
+        picture = None if image is None else PictureRequest(image, strength, mask, outpaint, **how)
         asked = tuple(LoraRequest.parse(each) if isinstance(each, str) else each for each in loras)
         wish = Wish(
             prompts, tuple(controls), size, picture=picture, preset=preset, settings=settings, loras=asked or None

@@ -6,7 +6,7 @@ channels see the mask and the masked picture (inpainting, 9) or the picture (Ins
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -14,11 +14,15 @@ from torch.nn import functional
 
 from underdraw.errors import ConfigError, InputError
 from underdraw.generation import tiles as windows
+from underdraw.generation.blend import filled
 from underdraw.generation.schedulers import noised
 from underdraw.generation.tiles import Tiles
 from underdraw.model import Backbone
 
-__all__ = ["Task", "latent_channels", "latent_mask", "make_task", "sees_pictures"]
+__all__ = ["Content", "Task", "latent_channels", "latent_mask", "make_task", "sees_pictures"]
+
+Content = Literal["original", "fill", "latent noise", "latent nothing"]
+"""What stands in a mask before it is drawn, in A1111's words: what was there, the colours around it, noise, zeros."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +33,7 @@ class Task:
     they are taken (and so which share of the steps is drawn), in (0, 1].
     mask: B×1×h×w in [0, 1], where it is drawn (1); elsewhere `kept` stays (B×C×h×w; None is `clean`).
     beside: B×C'×h×w, seen beside the latents by bases that have channels for it.
+    content: what the mask holds of `clean` at the start ("fill" is as "original": colours are filled in as pixels).
     """
 
     clean: Tensor | None = None
@@ -36,6 +41,7 @@ class Task:
     mask: Tensor | None = None
     kept: Tensor | None = None
     beside: Tensor | None = None
+    content: Content = "original"
 
     def __post_init__(self) -> None:
         if not 0 < self.strength <= 1:
@@ -55,7 +61,11 @@ class Task:
         """The sample that step `first` starts from; noise is B×C×h×w standard normal."""
         if self.clean is None or (self.mask is not None and self.strength == 1):
             return noise * float(path.init_noise_sigma)
-        return noised(path, self.clean.to(noise), noise, first)
+        clean = self.clean.to(noise)
+        if self.mask is not None and self.content.startswith("latent"):
+            other = noise if self.content == "latent noise" else torch.zeros_like(noise)
+            clean = torch.lerp(clean, other, self.mask.to(noise))
+        return noised(path, clean, noise, first)
 
     def keep(self, path: Any, sample: Tensor, noise: Tensor, step: int) -> Tensor:
         """The sample with what is kept laid over it, as noisy as step `step` wants it; `step` is about to be taken."""
@@ -85,11 +95,12 @@ def make_task(
     mask: Tensor | None = None,
     strength: float = 1.0,
     tiles: Tiles | None = None,
+    content: Content = "original",
 ) -> Task:
     """The task of a base for pictures of size = (width, height), whatever channels its network has.
 
     pictures: B×3×H×W in [0, 1] of that size, what is there already; mask: B×1×H×W in [0, 1], where it is drawn anew
-    (1). A base that sees the picture beside the latents starts from noise at strength 1.
+    (1). A base that sees the picture beside the latents starts from noise at strength 1. content: as in `Task`.
     Raises InputError for a mask without a picture, ConfigError for a base of an unknown kind.
     """
     if mask is not None and pictures is None:
@@ -98,8 +109,10 @@ def make_task(
     if pictures is None:
         return Task(beside=beside)
     from_noise = strength == 1 and mask is None and beside is not None
-    clean = None if from_noise else windows.encode(backbone, pictures, tiles)
-    return Task(clean, strength, None if mask is None else latent_mask(mask, backbone.factor), beside=beside)
+    shown = filled(pictures, mask) if content == "fill" and mask is not None else pictures
+    clean = None if from_noise else windows.encode(backbone, shown, tiles)
+    small = None if mask is None else latent_mask(mask, backbone.factor)
+    return Task(clean, strength, small, beside=beside, content=content)
 
 
 def sees_pictures(backbone: Backbone) -> bool:

@@ -163,6 +163,9 @@ def _load(folder: Path, stem: str, dtype: torch.dtype) -> Any:
     known = _classes()
     if name not in known:
         raise CheckpointError(f"{folder} holds a {name}, which is not supported; there is {', '.join(sorted(known))}")
+    for key in ("scaling_factor", "shift_factor", "sample_size"):
+        if not isinstance(config.get(key), int | float | list | None):
+            raise CheckpointError(f"{folder / 'config.json'}: {key} = {config[key]!r} is no number; copy it again")
     # Many VAEs overflow in half precision and draw black pictures; those that say so stay in float32.
     upcast = name == "AutoencoderKL" and dtype == torch.float16 and config.get("force_upcast", True)
     return load_model(known[name], folder, stem, torch.float32 if upcast else dtype)

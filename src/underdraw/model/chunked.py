@@ -76,4 +76,5 @@ def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     for head, start in product(range(0, len(heard), heads), range(0, length, _QUERIES)):
         some, part = slice(head, head + heads), slice(start, start + _QUERIES)
         torch.bmm(torch.bmm(queries[some, part], keys[some]).softmax(-1), values[some], out=heard[some, part])
-    return heard.unflatten(0, query.shape[:2])
+    told: Tensor = heard.unflatten(0, query.shape[:2])
+    return told

@@ -16,6 +16,7 @@ from underdraw.errors import CheckpointError
 
 # Tensors that old files carry and no model needs.
 _IGNORED = ("position_ids", "alphas_cumprod")
+_QUANTISED = "quantised weights are not supported, use float ones"
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -37,18 +38,23 @@ def load_model(kind: Any, folder: Path, stem: str, dtype: torch.dtype) -> nn.Mod
     stem: the name of its weight files. Raises CheckpointError naming the file, or counting the keys, that don't fit.
     """
     read_json(folder / "config.json")
-    _, variant = weight_files(folder, stem)
+    files, variant = weight_files(folder, stem)
+    _refuse_kinds(files)
     said: dict[str, Any] = {"variant": variant, "use_safetensors": True, "local_files_only": True}
     # In the wanted precision at once: the whole model in another would double the memory.
     said["dtype" if kind.__module__.startswith("transformers") else "torch_dtype"] = dtype
     try:
-        with _without_bars(kind):
+        with _quietly(kind):
             model, report = kind.from_pretrained(str(folder), output_loading_info=True, **said)
     except (OSError, ValueError, TypeError, KeyError, RuntimeError) as error:
         raise CheckpointError(
             f"{folder} does not hold a {kind.__name__}: {first_line(error)}; use its own files"
         ) from error
     refuse_keys(folder, missing=report["missing_keys"], unknown=report["unexpected_keys"])
+    for name, each in model.state_dict().items():
+        if not _is_finite(each):
+            kind = str(dtype).removeprefix("torch.")
+            raise CheckpointError(f"{folder}: {name} holds NaN or infinity, read as {kind}; the file is broken")
     locked: nn.Module = model.requires_grad_(False).eval()
     return locked
 
@@ -69,14 +75,16 @@ def load_tokenizer(folder: Path) -> Any:
 
 
 @contextmanager
-def _without_bars(kind: Any) -> Iterator[None]:
-    """Inside the block, the library that `kind` comes from shows no bars of its own; then as it was before."""
+def _quietly(kind: Any) -> Iterator[None]:
+    """Inside the block, the library that `kind` comes from shows no bars and reports of its own; then as before."""
     logging = sys.modules[kind.__module__.partition(".")[0]].utils.logging
-    shown = logging.is_progress_bar_enabled()
+    shown, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
     logging.disable_progress_bar()
+    logging.set_verbosity_error()
     try:
         yield
     finally:
+        logging.set_verbosity(verbosity)
         if shown:
             logging.enable_progress_bar()
 
@@ -119,6 +127,22 @@ def whole(path: Path) -> Path:
         raise CheckpointError(f"{path} is truncated or not safetensors ({error}); copy it again") from error
 
 
+def _refuse_kinds(files: Iterable[Path]) -> None:
+    """Raises CheckpointError for weights that are whole numbers, which a library would take for what they say."""
+    for path in files:
+        with safe_open(path, framework="pt") as file:
+            for name in file.keys():  # noqa: SIM118 (no mapping)
+                kind = file.get_slice(name).get_dtype()
+                if not kind.startswith(("F", "BF")) and not name.endswith(_IGNORED):
+                    raise CheckpointError(f"{path}: {name} is {kind}; {_QUANTISED}")
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    """Whether no number is NaN or infinite: where any is the extremes are, and they are found far quicker."""
+    wide = tensor if tensor.itemsize > 1 else tensor.float()
+    return not wide.numel() or bool(torch.stack(wide.flatten().aminmax()).isfinite().all())
+
+
 def owned(
     tensor: Tensor, name: str, place: str | Path, dtype: torch.dtype | None = None, device: torch.device | str = "cpu"
 ) -> Tensor:
@@ -128,11 +152,9 @@ def owned(
     """
     if not tensor.is_floating_point():
         kind = str(tensor.dtype).removeprefix("torch.")
-        raise CheckpointError(f"{place}: {name} is {kind}; quantised weights are not supported, use float ones")
+        raise CheckpointError(f"{place}: {name} is {kind}; {_QUANTISED}")
     mine = tensor.to(device=device, dtype=dtype or tensor.dtype, copy=True).contiguous()
-    # The extremes are NaN or infinite where any number is, and are found far quicker than by looking at each.
-    extremes = (mine if mine.itemsize > 1 else mine.float()).flatten().aminmax() if mine.numel() else (torch.zeros(()),)
-    if not torch.stack(tuple(extremes)).isfinite().all():
+    if not _is_finite(mine):
         whole = bool(tensor.float().isfinite().all())
         reason = f"does not fit into {dtype}; use a wider one" if whole else "holds NaN or infinity; the file is broken"
         raise CheckpointError(f"{place}: {name} {reason}")

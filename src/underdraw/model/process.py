@@ -167,6 +167,8 @@ def _like(values: Tensor, sample: Tensor) -> Tensor:
     return values.to(device=sample.device, dtype=sample.dtype).reshape(-1, *[1] * (sample.ndim - 1))
 
 
+LONGEST = 100_000
+"""Timesteps at most."""
 SCHEDULES: Registry[Callable[[float, float, int], Tensor]] = Registry("beta_schedule")
 
 
@@ -189,11 +191,15 @@ def _squared_cosine(start: float, end: float, count: int) -> Tensor:
 
 
 def _betas(config: Mapping[str, Any]) -> Tensor:
-    if (trained := config.get("trained_betas")) is not None:
-        return torch.as_tensor(trained, dtype=torch.float32)
-    schedule = SCHEDULES[config.get("beta_schedule", "linear")]
-    start, end = float(config.get("beta_start", 0.0001)), float(config.get("beta_end", 0.02))
-    return schedule(start, end, int(config.get("num_train_timesteps", 1000)))
+    try:
+        if (trained := config.get("trained_betas")) is not None:
+            return torch.as_tensor(trained, dtype=torch.float32)
+        schedule, count = SCHEDULES[config.get("beta_schedule", "linear")], int(config.get("num_train_timesteps", 1000))
+        if not 0 < count <= LONGEST:
+            raise ValueError(f"{count} timesteps")
+        return schedule(float(config.get("beta_start", 0.0001)), float(config.get("beta_end", 0.02)), count)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ConfigError(f"the scheduler's betas make no sense ({error}); copy its config again") from error
 
 
 def _zero_terminal_snr(betas: Tensor) -> Tensor:

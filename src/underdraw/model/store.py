@@ -21,7 +21,7 @@ from underdraw.errors import CheckpointError
 from underdraw.files import atomic
 from underdraw.model.branches import BranchConfig
 from underdraw.model.controlnet import ControlConfig, ControlNet, build, misfit
-from underdraw.model.folders import owned, read_json, read_tensors, refuse_keys, whole
+from underdraw.model.folders import first_line, owned, read_json, read_tensors, refuse_keys, whole
 from underdraw.model.trunk import Trunk
 
 _FILE = "control.safetensors"
@@ -75,15 +75,10 @@ def control_of(config: Mapping[str, Any], tensors: Mapping[str, Tensor], unet: T
     """
     if reason := misfit(config, unet):
         raise CheckpointError(f"{place} can't steer this base: {reason}; use a control of its family")
-    widths = tuple(config.get("conditioning_embedding_out_channels") or (16, 32, 96, 256))
-    branch = BranchConfig(
-        hint_channels=config.get("conditioning_channels", 3),
-        hint_widths=widths,
-        pool=config.get("global_pool_conditions", False),
-    )
-    with torch.device("meta"):
-        encoder = ControlNetModel.from_config(_understood(config))
-        net = build(encoder, 2 ** (len(widths) - 1), ControlConfig(branch=branch))
+    try:
+        net = _hollow(config)
+    except Exception as error:  # whatever a library makes of a config that makes no sense
+        raise CheckpointError(f"{place}: its config does not make a ControlNet ({first_line(error)})") from error
     _fill(net, {f"branch.{name}": each for name, each in tensors.items()}, place, unet.conv_in.weight)
     order = config.get("controlnet_conditioning_channel_order", "rgb")
     if order not in ("rgb", "bgr"):
@@ -92,6 +87,19 @@ def control_of(config: Mapping[str, Any], tensors: Mapping[str, Tensor], unet: T
         first: Any = net.branch.controlnet_cond_embedding
         first.conv_in.weight.data = first.conv_in.weight.data.flip(1)
     return net.eval()
+
+
+def _hollow(config: Mapping[str, Any]) -> ControlNet:
+    """The control network that a ControlNetModel of this config is, without memory."""
+    widths = tuple(config.get("conditioning_embedding_out_channels") or (16, 32, 96, 256))
+    branch = BranchConfig(
+        hint_channels=config.get("conditioning_channels", 3),
+        hint_widths=widths,
+        pool=config.get("global_pool_conditions", False),
+    )
+    with torch.device("meta"):
+        encoder = ControlNetModel.from_config(_understood(config))
+        return build(encoder, 2 ** (len(widths) - 1), ControlConfig(branch=branch))
 
 
 def _read_own(path: Path) -> tuple[ControlConfig, int, Mapping[str, Any], dict[str, Tensor]]:

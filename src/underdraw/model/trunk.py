@@ -213,7 +213,7 @@ def _refuse_unless(good: bool, key: str, value: Any) -> None:
 def embed(unet: Encoder, sample: Tensor, timestep: Tensor | float, text: Text | None) -> Tensor:
     """The timestep's embedding B×E; in SDXL plus that of the pooled text and the picture's sizes."""
     # As diffusers does: a float timestep (continuous schedules) keeps its precision until it is projected.
-    kind = torch.float64 if isinstance(timestep, float) else None
+    kind = torch.float64 if isinstance(timestep, float) and sample.device.type != "mps" else None
     timesteps = torch.as_tensor(timestep, dtype=kind, device=sample.device).reshape(-1).expand(len(sample))
     embedding: Tensor = unet.time_embedding(unet.time_proj(timesteps).to(sample.dtype))
     add_embedding = getattr(unet, "add_embedding", None)

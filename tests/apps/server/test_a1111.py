@@ -328,3 +328,25 @@ def test_an_inpaint_unit(client: TestClient, sent: str, disc: torch.Tensor) -> N
     assert (
         "no ControlNet for 'inpaint'" in client.post("/sdapi/v1/txt2img", json={"prompt": "x"} | told).json()["detail"]
     )
+
+
+def test_only_what_is_masked(client: TestClient, disc: torch.Tensor) -> None:
+    """A1111's own defaults: the mask alone is drawn, from the colours around it; a unit looks at the same part."""
+    large, mask = images.resize(disc[None], (96, 64), "nearest")[0], torch.zeros(1, 64, 96)
+    mask[:, 20:30, 40:50] = 1
+    shared = {"init_images": [as_base64(large)], "mask": as_base64(mask), "width": 32, "height": 32, "seed": 1}
+    looking = unit(module="canny", model="canny")
+    drawing, info, shown = posted(client, "img2img", **shared, inpaint_full_res_padding=4, **looking)
+    assert info["not_honoured"] == [] and drawing.given is not None
+    assert (drawing.given.content, drawing.given.box) == ("fill", (36, 16, 54, 34))
+    made = images.decode(base64.b64decode(shown[0]), "answer")[0]
+    assert torch.equal(made[:, mask[0] == 0], images.from_uint8(images.to_uint8(large))[:, mask[0] == 0])
+    part = images.from_uint8(images.to_uint8(large))[None, :, 16:34, 36:54]
+    assert torch.equal(images.decode(base64.b64decode(shown[1]), "map")[0, :1], extract("canny", part, (32, 32))[0])
+    whole, _, _ = posted(client, "img2img", **shared, inpaint_full_res=False, inpainting_fill=2, **looking)
+    assert whole.given is not None and (whole.given.content, whole.given.box) == ("latent noise", None)
+    uncut = unit(module="canny", model="canny", inpaint_crop_input_image=False)
+    other, _, _ = posted(client, "img2img", **shared, inpaint_full_res_padding=4, **uncut)
+    assert other.controls[0].map == whole.controls[0].map != drawing.controls[0].map
+    black = client.post("/sdapi/v1/img2img", json={"prompt": "x", **shared, "mask": as_base64(torch.zeros(1, 64, 96))})
+    assert black.status_code == 422 and "black everywhere" in black.json()["detail"]

@@ -81,14 +81,16 @@ class Errand:
         self._check_overrides()
         before = self._before()
         size = self._size(before)
+        picture = None if before is None else self._picture(before, size)
+        part = None if picture is None else picture.cutout(picture.tensors()[1], size)
         self.units = tuple(units_of(asked.alwayson_scripts, asked.controlnet_units, self.notes))
-        controls = [control_of(studio, unit, size, before, limits, self.notes) for unit in self.units]
+        controls = [control_of(studio, unit, size, before, part, limits, self.notes) for unit in self.units]
         prompt, negative = styled(asked.prompt, asked.negative_prompt, self._styles())
         wish = Wish(
             prompts=(check_text(prompt, limits),),
             controls=tuple(controls),
             size=size,
-            picture=None if before is None else self._picture(before, size),
+            picture=picture,
             settings=self._settings() | {"negative": negative},
         )
         first = seeds_for(None if asked.seed < 0 else asked.seed, 1)[0]
@@ -147,16 +149,16 @@ class Errand:
         asked = self.asked
         assert isinstance(asked, Img2Img), "only img2img starts from a picture"
         mode = 0 if asked.resize_mode == 3 else asked.resize_mode
-        mask = None
+        told: dict[str, Any] = {} if asked.image_cfg_scale is None else {"guidance": asked.image_cfg_scale}
         if asked.mask is not None:
             mask = picture_of(asked.mask, self.service.limits, "mask").mean(1, keepdim=True)
-            mask = fitted(1 - mask if asked.inpainting_mask_invert else mask, size, mode)
-            if asked.inpainting_fill != 1:
-                self.notes.leave("inpainting_fill")
-        told: dict[str, Any] = {} if asked.image_cfg_scale is None else {"guidance": asked.image_cfg_scale}
+            told["mask"] = 1 - mask if asked.inpainting_mask_invert else mask
+            told |= {"content": asked.content, "padding": asked.padding}
+        if told.get("padding") is None:  # what is cut out keeps its proportions
+            before = fitted(before, size, mode)
+            told |= {"mask": fitted(told["mask"], size, mode)} if "mask" in told else {}
         strength = 0.75 if asked.denoising_strength is None else asked.denoising_strength
-        picture = fitted(before, size, mode)
-        return PictureRequest(picture, strength, mask, softness=max(0, min(256, asked.mask_blur)), **told)
+        return PictureRequest(before, strength, softness=max(0, min(256, asked.mask_blur)), **told)
 
     def _check_overrides(self) -> None:
         for name, value in self.asked.override_settings.items():

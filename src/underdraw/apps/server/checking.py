@@ -14,13 +14,13 @@ from torch.nn import functional
 
 from underdraw import images
 from underdraw.annotators import ANNOTATORS, build, given
+from underdraw.annotators.measures import LESS_IS_BETTER, measures
 from underdraw.apps.server.asking import Picture
 from underdraw.apps.server.limits import Limits, decode_text, picture_of
 from underdraw.apps.server.service import Shared, as_text
 from underdraw.config import Config
 from underdraw.errors import InputError, UnderdrawError
 from underdraw.evaluation.judges import sees_pictures
-from underdraw.evaluation.measures import LESS_IS_BETTER, measures
 from underdraw.generation import Drawing, Studio, read_drawing, stranger
 from underdraw.generation.provenance import unpack_map
 

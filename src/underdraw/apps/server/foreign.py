@@ -19,8 +19,6 @@ NEUTRAL: Mapping[str, tuple[Any, ...]] = {
     "hr_scheduler": ("Use same scheduler",),
     "include_init_images": (True,),
     "initial_noise_multiplier": (1.0,),
-    "inpaint_crop_input_image": (True,),
-    "inpaint_full_res_padding": (32,),
     "mask_round": (True,),
     "override_settings_restore_afterwards": (True,),
     "refiner_switch_at": (1.0,),
@@ -97,7 +95,19 @@ class Img2Img(Txt2Img):
     mask: str | None = None
     mask_blur: int = 4
     inpainting_mask_invert: int = 0
-    inpainting_fill: int = Field(1, ge=0, le=3)
+    inpainting_fill: int = Field(0, ge=0, le=3)
+    inpaint_full_res: bool = True
+    inpaint_full_res_padding: int = Field(0, ge=0, le=4096)
+
+    @property
+    def content(self) -> str:
+        """What stands in the mask at first, in words."""
+        return ("fill", "original", "latent noise", "latent nothing")[self.inpainting_fill]
+
+    @property
+    def padding(self) -> int | None:
+        """Pixels beside the mask that are drawn with it; None where all of the picture is."""
+        return self.inpaint_full_res_padding if self.inpaint_full_res else None
 
 
 class Unit(Foreign):
@@ -119,6 +129,7 @@ class Unit(Foreign):
     pixel_perfect: bool = False
     control_mode: int | str = 0
     save_detected_map: bool = True
+    inpaint_crop_input_image: bool = True
     advanced_weighting: list[float] = []
 
     @model_validator(mode="before")

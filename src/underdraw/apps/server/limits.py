@@ -14,7 +14,7 @@ from torch import Tensor
 from underdraw import images
 from underdraw.errors import InputError, UnderdrawError
 from underdraw.formats.detect import detect
-from underdraw.formats.places import listed
+from underdraw.formats.places import listed, shipped_loras
 from underdraw.registry import nearest
 
 __all__ = ["Limits", "check_text", "decode_text", "on_the_shelf", "picture_of"]
@@ -90,8 +90,8 @@ def check_text(text: str, limits: Limits, name: str = "prompt") -> str:
 
 
 def on_the_shelf() -> tuple[str, ...]:
-    """The names of the LoRAs in the folder of models."""
-    return tuple(sorted({path.stem for path in listed("lora") if _is_lora(path)}))
+    """The names of the LoRAs that ship, and of those in the folder of models."""
+    return tuple(sorted({*shipped_loras(), *(path.stem for path in listed("lora") if _is_lora(path))}))
 
 
 def _is_lora(path: Path) -> bool:

@@ -67,9 +67,10 @@ def nets(studio: Studio) -> list[tuple[str, str]]:
 
 
 @cache
-def _makers(condition: str) -> list[str]:
+def _makers(wanted: str) -> list[str]:
+    condition = ANNOTATORS[wanted].condition if wanted in ANNOTATORS else wanted
     found = [kind for kind in ANNOTATORS if ANNOTATORS[kind].condition == condition]
-    return sorted(found, key=lambda kind: (kind != condition, kind))
+    return sorted(found, key=lambda kind: (kind != wanted, kind))
 
 
 @routes.get("/annotators")

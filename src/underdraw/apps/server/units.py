@@ -13,7 +13,7 @@ from underdraw.annotators import ANNOTATORS, build, knobs, masked
 from underdraw.apps.server.foreign import Notes, Unit, unheard
 from underdraw.apps.server.limits import Limits, picture_of
 from underdraw.errors import InputError
-from underdraw.generation import ControlRequest, Studio, control_kinds
+from underdraw.generation import ControlRequest, Cutout, Studio, control_kinds
 from underdraw.registry import nearest
 
 __all__ = ["Requested", "control_of", "fitted", "kind_of_model", "model_name", "own_sliders", "settings_of", "units_of"]
@@ -55,11 +55,18 @@ def units_of(scripts: dict[str, Any], legacy: Sequence[Any], notes: Notes) -> li
 
 
 def control_of(
-    studio: Studio, unit: Unit, size: tuple[int, int], before: Tensor | None, limits: Limits, notes: Notes
+    studio: Studio,
+    unit: Unit,
+    size: tuple[int, int],
+    before: Tensor | None,
+    part: Cutout | None,
+    limits: Limits,
+    notes: Notes,
 ) -> ControlRequest:
     """A unit as a control of a drawing of `size`, with its map made.
 
-    before: the picture 1×3×H×W that a unit without one looks at. Raises InputError or ConfigError.
+    before: the picture 1×3×H×W that a unit without one looks at; part: which part of it is drawn, None is all of it.
+    Raises InputError or ConfigError.
     """
     unheard(unit, notes, "controlnet.")
     picture, mask = _pictures(unit, limits, notes)
@@ -70,10 +77,15 @@ def control_of(
     plain = module in ("none", "") or module.startswith("invert")
     kind = _kind(studio, unit, None if plain else module)
     mode = _resize_mode(unit.resize_mode)
-    shown = fitted(1 - picture if module.startswith("invert") else picture, size, mode)
+    part = part if unit.inpaint_crop_input_image else None
+
+    def placed(source: Tensor) -> Tensor:
+        return fitted(source, size, mode) if part is None else part.of(fitted(source, part.whole, mode))
+
+    shown = placed(1 - picture if module.startswith("invert") else picture)
     cut = not plain and ANNOTATORS[module].kind == "inpaint" and mask is not None
     if cut and mask is not None:
-        shown, mask = masked(shown, fitted(mask, size, mode)), None
+        shown, mask = masked(shown, placed(mask)), None
     elif not plain:
         shown = build(module, settings_of(module, unit, min(size), notes)).map(shown, size)
     if mask is not None:
@@ -86,9 +98,10 @@ def control_of(
         start=unit.guidance_start,
         end=unit.guidance_end,
         is_map=not cut,
-        mask=None if region is None else fitted(picture_of(region, limits, "a unit's region"), size, mode),
+        mask=None if region is None else placed(picture_of(region, limits, "a unit's region")),
         preset=_preset(unit.control_mode),
         curve=tuple(unit.advanced_weighting) or None,
+        is_cut=True,
     )
 
 

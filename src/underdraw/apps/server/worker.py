@@ -12,8 +12,9 @@ from underdraw import images
 from underdraw.apps.server.jobs import Ended, Stepped, Ticket
 from underdraw.apps.server.queue import Queue
 from underdraw.errors import UnderdrawError
-from underdraw.generation import Batch, Drawn, Frame, Studio, Tiles, decode_frame, is_memory, native_size
+from underdraw.generation import Batch, Drawn, Frame, Studio, is_memory
 from underdraw.generation.company import stamped
+from underdraw.generation.glance import glance
 
 __all__ = ["Worker"]
 
@@ -129,8 +130,7 @@ class Watch:
     def _previews(self, frame: Frame, rows: Sequence[int]) -> dict[int, Tensor]:
         if not rows:
             return {}
-        tiles = Tiles(*native_size(self.studio.backbone), overlap=0.25)
-        pictures = decode_frame(self.studio.backbone, frame.clean[list(rows)], tiles)
+        pictures = glance(self.studio.backbone, frame.clean[list(rows)])
         scale = min(1.0, PREVIEW / max(pictures.shape[-2:]))
         size = max(8, round(pictures.shape[-1] * scale)), max(8, round(pictures.shape[-2] * scale))
         return dict(zip(rows, images.resize(pictures, size), strict=True))
