@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from underdraw import images
-from underdraw.annotators import Person, Pose, Poses, build, draw_poses, extract, write_coco, write_openpose
+from underdraw.annotators import Person, Pose, Poses, build, decode, draw_poses, extract, write_coco, write_openpose
 from underdraw.annotators.keypoints import Points
 from underdraw.errors import InputError
 
@@ -37,10 +37,11 @@ def test_a_file_of_keypoints_becomes_the_drawing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("size", [(400, 300), (300, 400), (97, 64), (1024, 512)])
 def test_points_are_scaled_and_not_pixels(size: tuple[int, int]) -> None:
-    """A limb is as thick in a large drawing as in a small one, and the middle of the canvas stays."""
+    """A limb is as thick in a large drawing as in one of 256 px, thinner below, and the middle of the canvas stays."""
     found = Pose().map(poses(), size)
     assert found.shape == (1, 3, size[1], size[0])
-    assert torch.equal(found, images.from_uint8(draw_poses(poses().on(size), size))[None])
+    stick = {64: 1}.get(min(size), 4)
+    assert torch.equal(found, images.from_uint8(draw_poses(poses().on(size), size, stick=stick))[None])
     _, columns = found[0].amax(0).nonzero(as_tuple=True)
     assert abs(float(columns.min() + columns.max()) / 2 - size[0] / 2) <= 2
 
@@ -84,6 +85,14 @@ def test_a_batch_of_skeletons() -> None:
     pair = torch.cat([drawn, torch.zeros_like(drawn)])
     assert torch.equal(Pose()(pair)[0], Pose()(drawn)[0])
     assert not Pose()(pair)[1].any()
+
+
+def test_small_skeletons_are_read_as_they_were_drawn() -> None:
+    """By us with thinner sticks, by other tools with their usual ones."""
+    wanted = np.array(poses().on((128, 96)).people[0].body)
+    for stick in (2, 4):
+        (person,) = decode(draw_poses(poses().on((128, 96)), (128, 96), stick=stick)).people
+        assert np.hypot(*(np.array(person.body) - wanted)[:, :2].T).mean() < 0.6
 
 
 def test_people_outside_the_cut_are_left_out() -> None:

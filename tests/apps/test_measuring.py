@@ -21,7 +21,7 @@ def _folder(root: Path) -> Path:
 
 def test_it_reports(underdraw: Underdraw, base: Path, tmp_path: Path) -> None:
     folder = _folder(tmp_path / "noise")
-    common = ("--base", base, "--kind", "canny", "--items", 4, "--steps", 2, "--device", "cpu")
+    common = ("--base", base, "--condition", "canny", "--items", 4, "--steps", 2, "--device", "cpu")
     done = underdraw("evaluate", folder, "-o", "out", *common)
     assert done.code == 0, done.err
     assert "| canny | all | F1 at 1 px | 4 |" in done.out
@@ -33,10 +33,11 @@ def test_it_reports(underdraw: Underdraw, base: Path, tmp_path: Path) -> None:
 def test_mistakes(underdraw: Underdraw, base: Path, tmp_path: Path) -> None:
     folder = _folder(tmp_path / "noise")
     for arguments, word in (
-        ((folder, "--reader", "depth"), "KIND=FILE"),
-        ((folder, "--kind", "cany"), "canny"),
-        ((folder, "--kind", "canny", "--split", "train"), "no picture of split 'train'"),
-        ((tmp_path / "nowhere", "--kind", "canny"), "metadata.jsonl"),
+        ((folder, "--condition", "depth", "--reader", "none"), "cannot read reader none"),
+        ((folder, "--condition", "cany"), "canny"),
+        ((folder, "--condition", "canny", "--split", "train"), "no picture of split 'train'"),
+        (("quality", folder, "--condition", "canny"), "--clip FOLDER"),
+        ((tmp_path / "nowhere", "--condition", "canny"), "metadata.jsonl"),
     ):
         done = underdraw("evaluate", *arguments, "-o", "out", "--base", base, "--device", "cpu")
         assert done.code == 2

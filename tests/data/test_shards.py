@@ -1,5 +1,6 @@
 import json
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -149,6 +150,25 @@ def test_mirrored(shards: ShardSet) -> None:
     there = normal.flip(-1).sum(0) > 0
     assert torch.allclose(turned[0][there], 1 - normal.flip(-1)[0][there], atol=1e-6)
     assert torch.equal(turned[1:], normal[1:].flip(-1)) and not turned[:, ~there].any() and (~there).any()
+
+
+def test_everything_mirrored_as_well(data: Path, shards: ShardSet) -> None:
+    """Twice as many pictures; the second half shows what a mirror shows of the first."""
+    both, batch = ShardSet.load([data], kinds=KINDS, mirror=True), shards.buckets[1][:3]
+    every = torch.tensor([True] * 3)
+    assert len(both) == 24 and both.content_key != shards.content_key and both.sizes == shards.sizes
+    assert torch.equal(both.pictures(batch), shards.pictures(batch))
+    assert torch.equal(both.pictures(batch + 12), shards.pictures(batch, every))
+    for kind in KINDS:
+        assert torch.equal(both.map(kind, batch + 12), shards.map(kind, batch, every))
+        assert torch.equal(both.map(kind, batch + 12, every), shards.map(kind, batch)), "and back"
+
+
+def test_a_mirrored_picture_is_not_said_to_be_left_or_right(shards: ShardSet) -> None:
+    told = ("a ball left of a box", "a lamp on the right", "球在左边", "a bright room")
+    assert replace(shards.samples[0], texts=told).mirror_image.texts == ("a bright room",)
+    alone = ShardSet([replace(shards.samples[0], texts=told[:1]).mirror_image])
+    assert alone.texts == [[""]]
 
 
 def standing(width: int) -> Poses:

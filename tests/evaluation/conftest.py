@@ -42,6 +42,12 @@ def records(kind: str, split: str, count: int) -> Iterator[Record]:
             yield Record(f"sticker-{split}-{place}", image, f"a {name} {thing}, sticker", {}, known)
 
 
+@pytest.fixture(autouse=True)
+def no_shipped_readers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Whether the package brings readers or not, the tests bring their own."""
+    monkeypatch.setattr("underdraw.annotators.readers.SHIPPED", tmp_path / "none")
+
+
 @pytest.fixture(scope="session")
 def worlds(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """Folders `rooms` and `stickers`, 12 pictures of the report split and 4 of train in each."""
@@ -76,8 +82,9 @@ def studio(base: Path) -> Studio:
 
 @pytest.fixture(scope="session")
 def reader(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A reader of depth that was never trained."""
-    path = tmp_path_factory.mktemp("models") / "depth.safetensors"
+    """A reader of everything that was never trained."""
+    path = tmp_path_factory.mktemp("models") / "reader.safetensors"
     torch.manual_seed(2)
-    save_reader(Reader(Shape("depth", channels=(8, 16))), path)
+    colours = ((0, 0, 0), (255, 255, 255))
+    save_reader(Reader(Shape(("depth", "normal", "segmentation", "pose"), channels=(8, 16), colours=colours)), path)
     return path

@@ -8,12 +8,24 @@ from torch.testing import assert_close
 from underdraw.annotators import as_hint, extract
 from underdraw.data.folder import Record, write_folder
 from underdraw.errors import InputError
-from underdraw.evaluation.judges import true_map
-from underdraw.evaluation.trials import Item, Protocol, choose, derange, draw_items, draw_trial, rebuild
+from underdraw.evaluation.judges import Judge, call_judge
+from underdraw.evaluation.trials import Easel, Item, Protocol, choose, derange, gather, rebuild
 from underdraw.generation import Studio, draw, finish
 from underdraw.model import Control
 
 FEW = Protocol(items=6, steps=2, batch=4, seed=10)
+
+
+CANNY = call_judge("canny", (), "report")
+
+
+@pytest.fixture
+def depth(reader: Path) -> Judge:
+    return call_judge("depth", [reader], "report")
+
+
+def chosen(worlds: list[Path], protocol: Protocol, judge: Judge | None = None) -> list[Item]:
+    return choose(gather(worlds, protocol.split), protocol, judge)
 
 
 def item(name: str, world: str = "w", **attributes: object) -> Item:
@@ -21,33 +33,33 @@ def item(name: str, world: str = "w", **attributes: object) -> Item:
 
 
 def test_items_are_spread_over_folders_and_over_the_split(worlds: list[Path]) -> None:
-    items = choose(worlds, Protocol(items=7))
+    items = chosen(worlds, Protocol(items=7))
     assert Counter(each.world for each in items) == {"rooms": 4, "stickers": 3}
     assert [each.record.name for each in items[:4]] == [f"room-report-{place}" for place in (0, 3, 6, 9)]
     assert [each.seed for each in items] == list(range(7))
     assert {each.record.attributes["split"] for each in items} == {"report"}
-    assert [each.key for each in choose(worlds, Protocol(items=7), "canny")] == [each.key for each in items]
+    assert [each.key for each in chosen(worlds, Protocol(items=7), CANNY)] == [each.key for each in items]
 
 
-def test_depth_is_asked_of_pictures_that_have_it(worlds: list[Path]) -> None:
-    items = choose(worlds, Protocol(items=50), "depth")
+def test_depth_is_asked_of_pictures_that_have_it(worlds: list[Path], depth: Judge) -> None:
+    items = chosen(worlds, Protocol(items=50), depth)
     assert len(items) == 12 and {each.world for each in items} == {"rooms"}
 
 
-def test_folders_that_cannot_be_used_are_named(worlds: list[Path], tmp_path: Path) -> None:
+def test_folders_that_cannot_be_used_are_named(worlds: list[Path], depth: Judge, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no picture of split 'watch'"):
-        choose(worlds, Protocol(split="watch"))
+        gather(worlds, "watch")
     with pytest.raises(InputError, match="no picture of split 'report' has a depth map"):
-        choose(worlds[1:], Protocol(), "depth")
+        chosen(worlds[1:], Protocol(), depth)
     sizes = [Record(str(side), torch.zeros(3, side, side), "x", {}, {"split": "report"}) for side in (8, 16)]
     for _ in write_folder(tmp_path / "mixed", sizes):
         pass
     with pytest.raises(InputError, match="several sizes"):
-        choose([tmp_path / "mixed"], Protocol())
+        gather([tmp_path / "mixed"], "report")
 
 
 def test_maps_are_shuffled_among_other_things_of_the_same_folder(worlds: list[Path]) -> None:
-    items = choose(worlds, Protocol(items=24))
+    items = chosen(worlds, Protocol(items=24))
     order = derange(items, seed=0)
     assert sorted(order.tolist()) == list(range(24))
     for row, other in enumerate(order.tolist()):
@@ -63,16 +75,18 @@ def test_too_many_of_one_thing_cannot_be_shuffled() -> None:
         derange(same, 0)
 
 
-def test_a_trial_draws_what_it_says(studio: Studio, worlds: list[Path]) -> None:
-    items = choose(worlds[:1], FEW, "depth")
+def test_a_trial_draws_what_it_says(studio: Studio, worlds: list[Path], depth: Judge) -> None:
+    items = chosen(worlds[:1], FEW, depth)
     heard: list[tuple[str, int, int]] = []
-    trial = draw_trial(studio, "depth", items, FEW, lambda *told: heard.append(told))
+    easel = Easel(studio, FEW, lambda *told: heard.append(told))
+    trial = easel.trial(depth, items)
     for name in ("truth", "free", "bound", "crossed", "rebuilt"):
         pictures = getattr(trial, name)
         assert pictures.shape == (6, 3, 32, 32)
         assert pictures.min() >= 0 and pictures.max() <= 1
     assert torch.equal(trial.maps, torch.stack([each.record.maps["depth"][:1] for each in items]))
-    assert [count for what, *_, count in heard if what == "depth: without control"] == [6, 6]
+    assert torch.equal(trial.wanted, trial.maps)
+    assert [count for what, *_, count in heard if what == "without control"] == [6, 6]
 
     row = 2
     control = Control(studio.net("depth"), as_hint(trial.maps[trial.order[row]][None]))
@@ -82,21 +96,24 @@ def test_a_trial_draws_what_it_says(studio: Studio, worlds: list[Path]) -> None:
     assert (trial.free - trial.bound).abs().max() > 1e-3
     assert (trial.bound - trial.crossed).abs().max() > 1e-3
 
+    heard.clear()
+    assert easel.trial(CANNY, items).free is trial.free and all("without" not in what for what, *_ in heard)
+
 
 def test_the_batch_says_nothing(studio: Studio, worlds: list[Path]) -> None:
-    items = choose(worlds, FEW)
-    maps = torch.cat([true_map("canny", each.record) for each in items])
-    drawn = [draw_items(studio, items, FEW.model_copy(update={"batch": batch}), "canny", maps) for batch in (1, 6)]
-    assert_close(drawn[0], drawn[1], atol=2e-5, rtol=0)
+    items = chosen(worlds, FEW)
+    maps = torch.cat([CANNY.shown(each.record) for each in items])
+    easels = [Easel(studio, FEW.model_copy(update={"batch": batch})) for batch in (1, 6)]
+    assert_close(*(easel.under(items, "canny", maps) for easel in easels), atol=2e-5, rtol=0)
 
 
-def test_true_maps_are_the_record_s_or_the_annotator_s(worlds: list[Path]) -> None:
-    room = choose(worlds, FEW)[0].record
-    assert torch.equal(true_map("depth", room)[0], room.maps["depth"][:1])
-    assert torch.equal(true_map("canny", room), extract("canny", room.image[None]))
+def test_maps_are_the_record_s_or_the_annotator_s(worlds: list[Path], depth: Judge) -> None:
+    room = chosen(worlds, FEW)[0].record
+    assert torch.equal(depth.shown(room)[0], room.maps["depth"][:1])
+    assert torch.equal(CANNY.shown(room), extract("canny", room.image[None]))
 
 
 def test_the_ceiling_is_the_most_likely_latent(studio: Studio, worlds: list[Path]) -> None:
-    truth = torch.stack([each.record.image for each in choose(worlds, FEW)])
+    truth = torch.stack([each.record.image for each in chosen(worlds, FEW)])
     latents = studio.backbone.encode_picture(truth).mean
     assert_close(rebuild(studio.backbone, truth), studio.backbone.decode_latents(latents).detach())

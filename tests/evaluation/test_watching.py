@@ -10,11 +10,13 @@ import torch
 from underdraw.config import parse
 from underdraw.data.folder import write_folder
 from underdraw.errors import ConfigError, InputError
-from underdraw.evaluation.watching import watcher
+from underdraw.evaluation.judges import call_judge
+from underdraw.evaluation.watching import wanted, watcher, who_watches
 from underdraw.model import Backbone, load_control
 from underdraw.training.control import ControlTask
 from underdraw.training.obedience import Obedience, read_looks
 from underdraw.training.page import Page
+from underdraw.training.pictures import subset
 from underdraw.training.recipe import Recipe, Watch
 from underdraw.training.tasks import build_task
 from underdraw.training.trainer import train
@@ -74,6 +76,33 @@ def test_a_run_is_looked_at(make: Make, condition: str, measure: str) -> None:
     load_control(state.folder / "best", Backbone.load(recipe.learn.base).unet)  # type: ignore[union-attr]
 
 
+def test_what_no_annotator_sees_is_watched_by_the_reader_that_ships(
+    make: Make, reader: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or by the one that the recipe names; not by one that teaches."""
+    task, recipe = make("depth")
+    assert who_watches(task) is None
+    monkeypatch.setattr("underdraw.annotators.readers.SHIPPED", reader.parent)
+    judge = who_watches(task)
+    assert judge is not None and judge.told["reader"] == "reader.safetensors"
+    state = train(task, recipe, [watcher(task, recipe.watch, print)])
+    told = json.loads((state.folder / "obedience.json").read_text())
+    assert told["measure"] == "RMSE"
+    assert all(score < 0 for score in read_looks(state.folder / "obedience.jsonl")[0].right), "more is better"
+    learn = recipe.learn.model_dump() | {"consistency": {"reader": str(reader)}}
+    assert who_watches(make("depth", learn=learn)[0]) is None
+
+
+def test_what_is_wanted_of_a_pose_are_points(make: Make, reader: Path) -> None:
+    task, _ = make("depth")
+    points = [[4.0 + k, 6.0 + k, 2.0] for k in range(18)]
+    task.watched.attributes[1]["keypoints"] = points
+    judge = call_judge("pose", [reader], "watch")
+    found = wanted(task, judge, torch.tensor([0, 1]), torch.zeros(2, 3, 32, 32))
+    assert found.shape == (2, 4, 18, 3)
+    assert not found[0].any() and torch.equal(found[1, 0], torch.tensor(points))
+
+
 def test_an_unlocked_base_is_drawn_without_its_net_at_every_look(make: Make) -> None:
     task, recipe = make(
         "canny",
@@ -129,9 +158,7 @@ def test_it_is_announced_once_and_patience_ends_the_run(make: Make) -> None:
 
 def test_too_few_watched_pictures_and_foreign_readers_are_refused(make: Make, tmp_path: Path) -> None:
     task, recipe = make("canny", data={"folders": recipe_folders(make), "watch_split": "watch"})
-    task.watched = task.watched.__class__(
-        task.watched.pixels[:5], task.watched.texts[:5], {}, {}, task.watched.attributes[:5]
-    )
+    task.watched = subset(task.watched, torch.arange(5))
     with pytest.raises(InputError, match="5 watched pictures are too few"):
         watcher(task, recipe.watch, print)
     with pytest.raises(ConfigError, match="items"):

@@ -11,7 +11,7 @@ from transformers import CLIPModel, CLIPTokenizer
 from underdraw.data.folder import Record
 from underdraw.data.scenes import COLOURS
 from underdraw.errors import CheckpointError
-from underdraw.evaluation.trials import Item, Protocol, choose
+from underdraw.evaluation.trials import Item, Protocol, choose, gather
 from underdraw.evaluation.words import Clip, ask, prefer, questions, swaps
 from underdraw.training.clip import MEAN, SPREAD
 
@@ -46,7 +46,7 @@ def item(text: str, world: str = "w", **attributes: Any) -> Item:
 
 
 def test_one_thing_is_exchanged_at_a_time(worlds: list[Path]) -> None:
-    items = choose(worlds, Protocol(items=24))
+    items = choose(gather(worlds, "report"), Protocol(items=24))
     found = swaps(items)
     assert {swap.attribute for swap in found} == {"colour", "thing"}
     assert len([swap for swap in found if swap.attribute == "colour"]) == 24
@@ -80,7 +80,7 @@ def test_captions_that_name_nothing_are_not_asked_about() -> None:
 
 
 def test_the_painter_prefers_the_right_colour_and_guesses_things(worlds: list[Path]) -> None:
-    items = choose(worlds, Protocol(items=24))
+    items = choose(gather(worlds, "report"), Protocol(items=24))
     truth = torch.stack([each.record.image for each in items])
     found = prefer(PAINTER, items, truth)
     assert found["colour"].items == 24 and found["colour"].drawn.value > 0.9
@@ -110,7 +110,7 @@ def test_questions_of_rooms_and_stickers() -> None:
 
 
 def test_the_painter_knows_colours_and_not_kinds(worlds: list[Path]) -> None:
-    known = ask(PAINTER, choose(worlds, Protocol(items=24)))
+    known = ask(PAINTER, choose(gather(worlds, "report"), Protocol(items=24)))
     for about in ("colour of a sticker", "colour of the largest thing"):
         assert known[about].right.value >= 0.75, "red, green and blue, and yellow is nearly beige"
     assert known["colour of a sticker"].guess == 1 / 13 and known["colour of a sticker"].usual == 0.25

@@ -10,7 +10,7 @@ from underdraw import images
 from underdraw.annotators.keypoint_files import read_poses
 from underdraw.annotators.keypoints import Poses
 from underdraw.annotators.protocol import ANNOTATORS, Annotator, Meaning, annotator, knob
-from underdraw.annotators.skeleton import PALETTE, STICK, draw_poses
+from underdraw.annotators.skeleton import PALETTE, STICK, draw_poses, thinned
 from underdraw.annotators.skeleton_discs import foreign
 from underdraw.annotators.skeleton_reading import decode
 from underdraw.errors import InputError
@@ -42,7 +42,9 @@ class Pose(Annotator):
     body: bool = knob(True, help="draw bodies")
     hands: bool = knob(True, help="draw hands, where they are given")
     face: bool = knob(True, help="draw faces, where they are given")
-    stick: int = knob(STICK, 1, 32, "half the width of a limb and radius of a point, in pixels", usual=(3, 5))
+    stick: int = knob(
+        STICK, 1, 32, "half the width of a limb and radius of a point, in pixels; fewer in small drawings", usual=(3, 5)
+    )
 
     def read(self, path: str | Path) -> Any:
         """Poses from `.json`; a picture 1×3×H×W otherwise."""
@@ -63,7 +65,8 @@ class Pose(Annotator):
 
     def draw(self, poses: Poses, size: tuple[int, int]) -> Tensor:
         """The skeletons 1×3×h×w."""
-        drawn = draw_poses(poses, size, body=self.body, hands=self.hands, face=self.face, stick=self.stick)
+        stick = thinned(self.stick, size)
+        drawn = draw_poses(poses, size, body=self.body, hands=self.hands, face=self.face, stick=stick)
         return images.from_uint8(drawn)[None]
 
     def __call__(self, pictures: Tensor) -> Tensor:

@@ -1,136 +1,101 @@
-"""Readers: small torch networks that read a condition map from a picture, so that a drawn picture can be judged.
+"""Readers: small torch networks that read condition maps from a picture, so that a drawn picture can be judged.
 
-Differentiable, and trained by `training.reader` on pictures whose maps are known.
+Differentiable, and trained by `training.reader` on pictures whose maps are known. One trunk looks at the picture, one
+head a kind of map says what it sees. A reader that teaches must not judge: there are two that differ in their kind of
+trunk, in their seed and in the order of what they learnt.
 """
 
 import json
-from dataclasses import asdict, dataclass
-from itertools import pairwise
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from torch.nn import functional
 
+from underdraw.annotators.heads import HEADS, Head
+from underdraw.annotators.trunks import TRUNKS
 from underdraw.errors import CheckpointError
 from underdraw.files import atomic
 
-__all__ = ["Reader", "Shape", "load_reader", "save_reader"]
+__all__ = ["Reader", "Shape", "load_reader", "save_reader", "shipped_reader"]
+
+Colour = tuple[int, int, int]
+SHIPPED = Path(__file__).parents[1] / "embedded" / "readers"
+"""Where the package's own readers lie, if it has any."""
 
 
 @dataclass(frozen=True)
 class Shape:
-    """What a reader is: the kind of map it reads, the map's channels, its own widths from the finest level down.
+    """What a reader is: the kinds of maps it reads, and the kind of its trunk with its widths.
 
-    `learned_from` names the split it was trained on: a judge must not have seen what it judges.
+    colours: of a segmentation's labels. learned_from: the split it was trained on, for a judge must not have seen what
+    it judges. errors: what it gets wrong on true pictures that it did not learn from, by kind and measure.
     """
 
-    kind: str
-    maps: int = 1
+    reads: tuple[str, ...]
+    kind: str = "unet"
     channels: tuple[int, ...] = (24, 48, 64)
+    colours: tuple[Colour, ...] = ()
     learned_from: str = "train"
+    errors: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
 
 class Reader(nn.Module):
-    """A U-Net that works at half the picture's size and adds the picture's own detail at the end.
+    """Pictures B×3×H×W in [0, 1] of any size → for each kind that it reads what its head makes of them.
 
-    Pictures B×3×H×W in [0, 1] of any size → maps B×C×H×W in [0, 1].
+    Raises ConfigError for a kind of map or trunk that does not exist.
     """
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
         self.shape = shape
-        widths = shape.channels
-        self.stem = nn.Conv2d(3, widths[0], 4, stride=2, padding=1)
-        self.down = nn.ModuleList(Block(wide, wide) for wide in widths)
-        self.shrink = nn.ModuleList(nn.Conv2d(wide, deep, 3, stride=2, padding=1) for wide, deep in pairwise(widths))
-        self.middle = nn.Sequential(Block(widths[-1], widths[-1]), Whole(widths[-1]), Block(widths[-1], widths[-1]))
-        self.up = nn.ModuleList(
-            Block(deep + wide, wide) for wide, deep in zip(widths, (*widths[1:], widths[-1]), strict=True)
+        self.trunk = TRUNKS[shape.kind](shape.channels)
+        self.meanings: Mapping[str, Head] = {kind: HEADS[kind](shape.colours) for kind in shape.reads}
+        self.heads = nn.ModuleDict(
+            {kind: nn.Conv2d(self.trunk.width, head.channels, 1) for kind, head in self.meanings.items()}
         )
-        self.detail = nn.Conv2d(widths[0] // 2 + 3, widths[0] // 2, 3, padding=1)
-        self.narrow = nn.Conv2d(widths[0], widths[0] // 2, 1)
-        self.head = nn.Conv2d(widths[0] // 2, shape.maps, 1)
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        """B×3×H×W in [0, 1] → B×C×H×W in [0, 1]."""
-        height, width = pictures.shape[-2:]
-        step = 2 ** len(self.down)
-        seen = functional.pad(2 * pictures - 1, (0, -width % step, 0, -height % step), mode="replicate")
-        coarse = _enlarge(self.narrow(self._coarse(seen)))
-        fine = functional.silu(self.detail(torch.cat([coarse, seen], 1))) + coarse
-        read: Tensor = self.head(fine).sigmoid()
-        return read[..., :height, :width]
+    def forward(self, pictures: Tensor) -> dict[str, Tensor]:
+        """B×3×H×W in [0, 1] → by kind the raw values B×K×H×W that its head understands."""
+        seen = self.trunk(pictures)
+        return {kind: head(seen) for kind, head in self.heads.items()}
 
-    def _coarse(self, seen: Tensor) -> Tensor:
-        """Features B×C×(H/2)×(W/2)."""
-        state: Tensor = self.stem(seen)
-        skips: list[Tensor] = []
-        for level, block in enumerate(self.down):
-            state = block(state)
-            skips.append(state)
-            if level < len(self.shrink):
-                state = self.shrink[level](state)
-        state = self.middle(state)
-        for level in reversed(range(len(self.up))):
-            state = state if level == len(self.up) - 1 else _enlarge(state)
-            state = self.up[level](torch.cat([state, skips[level]], 1))
-        return state
+    def read(self, pictures: Tensor, kind: str) -> Tensor:
+        """The maps B×C×H×W of one kind, as an annotator would give them (of people: heatmaps of their points)."""
+        return self.meanings[kind].map(self.heads[kind](self.trunk(pictures)))
+
+    def error(self, pictures: Tensor, kind: str, wanted: Tensor) -> Tensor:
+        """How far what is read of each picture (B) is from what was wanted, smoothly: for rewards."""
+        return self.meanings[kind].error(self.heads[kind](self.trunk(pictures)).float(), wanted)
 
 
-class Block(nn.Module):
-    """x + conv(silu(norm(conv(silu(norm(x)))))), with a 1×1 convolution on x where the width changes."""
+def save_reader(reader: Reader, path: str | Path, dtype: torch.dtype | None = None) -> None:
+    """Write one safetensors file, whole or not at all; what the reader is stands in its metadata.
 
-    def __init__(self, before: int, after: int) -> None:
-        super().__init__()
-        self.norms = nn.ModuleList([nn.GroupNorm(8, before), nn.GroupNorm(8, after)])
-        self.convolutions = nn.ModuleList(
-            [nn.Conv2d(before, after, 3, padding=1), nn.Conv2d(after, after, 3, padding=1)]
-        )
-        self.skip = nn.Identity() if before == after else nn.Conv2d(before, after, 1)
-
-    def forward(self, state: Tensor) -> Tensor:
-        """B×before×H×W → B×after×H×W."""
-        out = state
-        for norm, convolution in zip(self.norms, self.convolutions, strict=True):
-            out = convolution(functional.silu(norm(out)))
-        mixed: Tensor = self.skip(state) + out
-        return mixed
-
-
-class Whole(nn.Module):
-    """Tells every place what the whole picture looks like: its mean, through a small network, is added everywhere."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.tell = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
-
-    def forward(self, state: Tensor) -> Tensor:
-        """B×C×H×W → B×C×H×W."""
-        told: Tensor = self.tell(state.mean((2, 3)))
-        return state + told[..., None, None]
-
-
-def _enlarge(state: Tensor) -> Tensor:
-    return functional.interpolate(state, scale_factor=2.0, mode="nearest")
-
-
-def save_reader(reader: Reader, path: str | Path) -> None:
-    """Write one safetensors file, whole or not at all; what the reader is stands in its metadata."""
-    tensors = {name: value.detach().contiguous().cpu() for name, value in reader.state_dict().items()}
+    dtype: the precision in the file (default: as it is).
+    """
+    tensors = {
+        name: value.detach().to(dtype or value.dtype).contiguous().cpu() for name, value in reader.state_dict().items()
+    }
     with atomic(path) as draft:
         save_file(tensors, draft, metadata={"reader": json.dumps(asdict(reader.shape))})
 
 
 def load_reader(path: str | Path) -> Reader:
-    """A reader, in evaluation mode and locked. Raises CheckpointError for a file that is missing, broken or not one."""
+    """A reader in float32, in evaluation mode and locked.
+
+    Raises CheckpointError for a file that is missing, broken or not one.
+    """
     try:
         with safe_open(path, "pt") as file:
             about = json.loads((file.metadata() or {})["reader"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        reader = Reader(Shape(**about | {"channels": tuple(about["channels"])}))
+        lists = {name: tuple(about[name]) for name in ("reads", "channels")}
+        colours = tuple((red, green, blue) for red, green, blue in about["colours"])
+        reader = Reader(Shape(**about | lists | {"colours": colours}))
         reader.load_state_dict(tensors)
     except KeyError as error:
         raise CheckpointError(f"{path} is not a reader (it does not say what it reads); train one") from error
@@ -138,3 +103,9 @@ def load_reader(path: str | Path) -> Reader:
         reason = str(error).splitlines()[0]
         raise CheckpointError(f"cannot read reader {path}: {reason}; fetch or train it again") from error
     return reader.requires_grad_(False).eval()
+
+
+def shipped_reader(name: str) -> Path | None:
+    """The file of one of the package's own: "reader" teaches and watches, "judge" judges. None: it is not here."""
+    path = SHIPPED / f"{name}.safetensors"
+    return path if path.is_file() else None

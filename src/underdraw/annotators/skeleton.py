@@ -9,7 +9,18 @@ from numpy.typing import NDArray
 
 from underdraw.annotators.keypoints import Person, Point, Points, Poses
 
-__all__ = ["DOTS", "LIMBS", "PALETTE", "STICK", "STICKS", "Pixels", "draw_person", "draw_poses", "stick_between"]
+__all__ = [
+    "DOTS",
+    "LIMBS",
+    "PALETTE",
+    "STICK",
+    "STICKS",
+    "Pixels",
+    "draw_person",
+    "draw_poses",
+    "stick_between",
+    "thinned",
+]
 
 Pixels = NDArray[np.uint8]
 """H×W×3 RGB bytes."""
@@ -43,7 +54,9 @@ MARK: Colour = (255, 255, 255)
 PALETTE: tuple[Colour, ...] = tuple(dict.fromkeys((*DOTS, *STICKS, *HUES, JOINT, MARK)))
 """Every colour of a drawn skeleton."""
 STICK = 4
-"""Half the width of a limb and the radius of a point, in pixels, whatever the size of the drawing."""
+"""Half the width of a limb and the radius of a point, in pixels, whatever the size of the drawing: above `SMALL`."""
+SMALL = 256
+"""Drawings with a shorter side below this get thinner sticks in proportion, or bodies would be blots."""
 
 
 def draw_poses(
@@ -79,6 +92,11 @@ def draw_person(canvas: Pixels, person: Person, stick: int = STICK) -> None:
     for point in _published(person.face, canvas):
         if _is_inside(point):
             cv2.circle(canvas, _cell(point), max(1, round(0.75 * stick)), MARK, -1)
+
+
+def thinned(stick: int, size: tuple[int, int]) -> int:
+    """Half the width of a limb in a drawing of `size` = (width, height)."""
+    return max(1, round(stick * min(1.0, min(size) / SMALL)))
 
 
 def stick_between(first: Point, second: Point, stick: int = STICK) -> NDArray[np.int32]:

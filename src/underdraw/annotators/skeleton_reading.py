@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from underdraw.annotators.keypoints import ABSENT, BODY, Person, Point, Points, Poses
-from underdraw.annotators.skeleton import DOTS, JOINT, LIMBS, STICK, Pixels, stick_between
+from underdraw.annotators.skeleton import DOTS, JOINT, LIMBS, STICK, Pixels, stick_between, thinned
 from underdraw.annotators.skeleton_discs import (
     BLACK,
     SMALLEST,
@@ -38,11 +38,16 @@ SWEEPS = 2
 """How often all points of a body are settled in turn."""
 
 
-def decode(pixels: Pixels, stick: int = STICK) -> Poses:
+def decode(pixels: Pixels, stick: int | None = None) -> Poses:
     """The bodies in a skeleton H×W×3 that was drawn with that stick width, with points to about half a pixel.
 
-    Hands and faces are not read. A point that is wholly hidden is found where one of its limbs shows.
+    stick: by default the usual one, and where that finds nobody the thinner one of small drawings. Hands and faces are
+    not read. A point that is wholly hidden is found where one of its limbs shows.
     """
+    if stick is None:
+        usual = decode(pixels, STICK)
+        thin = thinned(STICK, (pixels.shape[1], pixels.shape[0]))
+        return usual if usual.people or thin == STICK else decode(pixels, thin)
     labels = labels_of(pixels)
     found = [list(discs_of(labels, kind, stick)) for kind in range(len(BODY))]
     people = [Person(_settled(labels, body, stick)) for body in _bodies(labels, found, stick)]

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from typer import Argument, Option
 
@@ -13,15 +13,15 @@ from underdraw.errors import ConfigError
 
 __all__ = ["COMMANDS", "evaluate"]
 
-RANKING = Path("ranking")
-"""Instead of a folder: what follows are files of answers."""
+RANKING, QUALITY = Path("ranking"), Path("quality")
+"""Instead of a folder: what follows are files of answers; what is measured is what control costs."""
 
 
 def evaluate(
     folders: Annotated[
         list[Path],
         Argument(
-            metavar="FOLDER... | ranking FILE...",
+            metavar="FOLDER... | quality FOLDER... | ranking FILE...",
             help="Image folders with a column `split`; or answers of `serve --rank`.",
         ),
     ],
@@ -29,10 +29,12 @@ def evaluate(
         Path | None, Option("--output", "-o", help="A folder for the report and its sheets; needed for one.")
     ] = None,
     base: Annotated[str | None, Option(help="A folder in diffusers layout; default: the embedded base.")] = None,
-    kind: Annotated[list[str] | None, Option(help="Kinds of control; default: all beside the base.")] = None,
+    condition: Annotated[
+        list[str] | None, Option(help="Kinds of maps; default: all that the nets beside the base take.")
+    ] = None,
     reader: Annotated[
-        list[str] | None,
-        Option(metavar="KIND=FILE", help="Who judges a kind that is not edges: depth=depth.safetensors"),
+        list[Path] | None,
+        Option(metavar="FILE", help="Who judges depth, normals, labels and poses; default: the judge that ships."),
     ] = None,
     clip: Annotated[Path | None, Option(help="A CLIP's folder; with it captions are asked about, too.")] = None,
     items: Annotated[int, Option(min=2, help="Pictures a kind.")] = 200,
@@ -46,6 +48,9 @@ def evaluate(
 ) -> None:
     """Draw held-out pictures with, without and with another's map, annotate them again, and report the obedience.
 
+    `evaluate quality` asks what control costs: naturalness (KID), variety over seeds, likeness to what was learnt
+    from (the split "train" of the folders) and to the captions. It needs --clip.
+
     `evaluate ranking FILE` sums up what people said of pictures: means by method with their intervals.
     """
     if folders[0] == RANKING:
@@ -53,12 +58,13 @@ def evaluate(
         return
     if output is None:
         raise ConfigError("there is nowhere to write the report; give --output FOLDER")
-    from underdraw.evaluation import Protocol, tables
+    from underdraw.evaluation import Protocol, cost_table, tables, weigh
     from underdraw.evaluation import evaluate as run
     from underdraw.generation import EMBEDDED
 
-    target, readers = folder_path(output), _readers(reader or ())
+    target, name = folder_path(output), base or EMBEDDED
     protocol = Protocol(items=items, split=split, seed=seed, steps=steps, scheduler=scheduler, guidance=guidance)
+    told: dict[str, Any] = {"protocol": protocol, "kinds": condition, "readers": reader or (), "device": device}
     shares: dict[str, int] = {}
     with bar("drawing", None) as move:
 
@@ -66,18 +72,15 @@ def evaluate(
             move(f"{what} {done}/{count}", done - shares.get(what, 0))
             shares[what] = done
 
-        report = run(
-            base or EMBEDDED,
-            folders,
-            target,
-            protocol=protocol,
-            kinds=kind,
-            readers=readers,
-            clip=clip,
-            device=device,
-            tell=tell,
-        )
-    result(tables(report), asdict(report), as_json)
+        if folders[0] == QUALITY:
+            if clip is None:
+                raise ConfigError("quality is measured by a CLIP; give the folder of one: --clip FOLDER")
+            costs = weigh(name, folders[1:], target, clip=clip, tell=tell, **told)
+            text, facts = cost_table(costs), asdict(costs)
+        else:
+            report = run(name, folders, target, clip=clip, tell=tell, **told)
+            text, facts = tables(report), asdict(report)
+    result(text, facts, as_json)
 
 
 def _tell_ranking(files: Sequence[Path], as_json: bool) -> None:
@@ -86,13 +89,6 @@ def _tell_ranking(files: Sequence[Path], as_json: bool) -> None:
 
     found = rankings(answer for path in files for answer in read_answers(path))
     result(ranking_table(found), {"ranking": [asdict(each) for each in found]}, as_json)
-
-
-def _readers(told: Sequence[str]) -> dict[str, Path]:
-    pairs = [text.partition("=") for text in told]
-    if bad := [text for text, (kind, sign, path) in zip(told, pairs, strict=True) if not (kind and sign and path)]:
-        raise ConfigError(f"--reader {bad[0]!r} is not KIND=FILE, for example depth=depth.safetensors")
-    return {kind: Path(path) for kind, _, path in pairs}
 
 
 COMMANDS = (evaluate,)

@@ -5,10 +5,10 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from underdraw.annotators import ANNOTATORS
+from underdraw.annotators import ANNOTATORS, Pose
 from underdraw.annotators.keypoints import Person, Point, Points, Poses
-from underdraw.annotators.skeleton import draw_poses
 from underdraw.annotators.skeleton_reading import decode
+from underdraw.data.encoding import to_bytes
 from underdraw.data.sources import POSE
 
 __all__ = ["MIRRORED", "draw_people", "mirror_map", "mirror_poses"]
@@ -49,8 +49,8 @@ def mirror_map(kind: str, pixels: Tensor) -> Tensor:
 
 
 def draw_people(poses: Poses) -> Tensor:
-    """Bodies as OpenPose draws them on their canvas, 3×H×W uint8."""
-    return torch.from_numpy(draw_poses(poses, poses.extent)).permute(2, 0, 1)
+    """Bodies as the annotator draws them on their canvas, 3×H×W uint8."""
+    return to_bytes(Pose().draw(poses, poses.extent))[0]
 
 
 def mirror_poses(poses: Poses) -> Poses:

@@ -49,8 +49,9 @@ class ShardSet:
         split: str | None = None,
         kinds: Sequence[str] = (),
         memory: int = MEMORY,
+        mirror: bool = False,
     ) -> "ShardSet":
-        """Read the indices of prepared folders, keeping one split.
+        """Read the indices of prepared folders, keeping one split; with `mirror`, everything mirrored as well.
 
         Raises InputError for a folder that is not prepared or not whole, is empty, or in which no picture has a map of
         one of the kinds.
@@ -64,7 +65,8 @@ class ShardSet:
         for kind in kinds:
             if not any(sample.draws(kind) for sample in samples):
                 raise InputError(f"no picture of {where} has a {kind} map; prepare it with --annotator {kind}")
-        return cls(samples, tuple(kinds), memory)
+        mirrored = [sample.mirror_image for sample in samples] if mirror else []
+        return cls([*samples, *mirrored], tuple(kinds), memory)
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -104,7 +106,7 @@ class ShardSet:
     @cached_property
     def content_key(self) -> str:
         """A digest of all pictures in their order: what caches of latents are keyed by."""
-        digests = "".join(each.files[each.picture][2] for each in self.samples)
+        digests = "".join(each.files[each.picture][2] + "mirrored" * each.mirrored for each in self.samples)
         return hashlib.blake2b(digests.encode(), digest_size=8).hexdigest()
 
     def batch(self, seed: int, step: int, size: int) -> Tensor:
@@ -173,7 +175,10 @@ class ShardSet:
         if len({self.samples[index].size for index, _, _ in wanted}) > 1:
             raise InputError("these pictures are of several buckets; take the indices of one batch")
         flips = mirror.tolist() if mirror is not None else [False] * len(wanted)
-        found = [self._pixels(*each, flip) for each, flip in zip(wanted, flips, strict=True)]
+        found = [
+            self._pixels(*each, flip != self.samples[each[0]].mirrored)
+            for each, flip in zip(wanted, flips, strict=True)
+        ]
         width, height = self.samples[wanted[0][0]].size
         blank = torch.zeros(self._channels[wanted[0][2]], height, width, dtype=torch.uint8)
         return torch.stack([each if each.numel() else blank for each in found]).float() / 255

@@ -3,10 +3,11 @@
 import hashlib
 import json
 import os
+import re
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,15 @@ from underdraw.errors import InputError
 __all__ = ["Attributes", "Recent", "Stored", "stored_samples"]
 
 
+SIDES = re.compile(r"\b(left|right)\b|[左右]", re.IGNORECASE)
+"""Words that are wrong of a mirrored picture."""
+
+
 @dataclass(frozen=True, eq=False)
 class Stored:
-    """A line of the index. files: offset, size and SHA-256 by ending."""
+    """A line of the index. files: offset, size and SHA-256 by ending. mirrored: whether it stands for what a mirror
+    shows of its picture and maps.
+    """
 
     tar: Path
     key: str
@@ -30,6 +37,13 @@ class Stored:
     texts: tuple[str, ...]
     size: Size
     split: str
+    mirrored: bool = False
+
+    @property
+    def mirror_image(self) -> "Stored":
+        """What a mirror shows of it; captions that say left or right are left out."""
+        texts = tuple(text for text in self.texts if not SIDES.search(text))
+        return replace(self, texts=texts, mirrored=not self.mirrored)
 
     @property
     def picture(self) -> str:

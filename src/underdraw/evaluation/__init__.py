@@ -1,19 +1,20 @@
 """Measuring: fidelity to the map, attributes in the picture, what the VAE loses; and the report over all of it."""
 
-from underdraw.evaluation.fidelity import EdgeScores, Estimate, depth_error, edge_scores, obedience
+from underdraw.evaluation.costs import Costs, cost_table, weigh
+from underdraw.evaluation.fidelity import Estimate, obedience
 from underdraw.evaluation.report import evaluate, write_report
 from underdraw.evaluation.tables import Report, tables
 from underdraw.evaluation.trials import Protocol
 
 __all__ = [
-    "EdgeScores",
+    "Costs",
     "Estimate",
     "Protocol",
     "Report",
-    "depth_error",
-    "edge_scores",
+    "cost_table",
     "evaluate",
     "obedience",
     "tables",
+    "weigh",
     "write_report",
 ]

@@ -1,67 +1,15 @@
-"""Does a picture say what its map says? Scores between maps, and how far between floor and ceiling they are."""
+"""Does a picture say what its map says? Figures with their intervals, and how far from floor to ceiling they are."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-__all__ = ["EdgeScores", "Estimate", "bootstrap", "depth_error", "edge_scores", "mean", "obedience"]
+__all__ = ["Estimate", "bootstrap", "mean", "obedience"]
 
 ROUNDS = 2000
 """How often the items are drawn anew for an interval."""
-
-
-@dataclass(frozen=True)
-class EdgeScores:
-    """Precision, recall and their harmonic mean for each item (B)."""
-
-    precision: Tensor
-    recall: Tensor
-    f1: Tensor
-
-
-def edge_scores(drawn: Tensor, truth: Tensor, tolerance: int = 1) -> EdgeScores:
-    """Compare edge maps B×1×H×W; a value above 0.5 is an edge.
-
-    Precision is the share of drawn edge pixels with a true one at most `tolerance` pixels away across, down or
-    diagonally (within a square of side 2·tolerance + 1); recall is the share of true ones with a drawn one as near.
-    Unlike BSDS' matching, one pixel may be the partner of several. Where both maps are empty all scores are 1; where
-    only one is, all are 0.
-    """
-    drawn, truth = (drawn > 0.5).float(), (truth > 0.5).float()
-    precision = _share(drawn, _widened(truth, tolerance))
-    recall = _share(truth, _widened(drawn, tolerance))
-    f1 = 2 * precision * recall / (precision + recall).clamp(min=1e-12)
-    empty = (drawn.sum((1, 2, 3)) == 0) & (truth.sum((1, 2, 3)) == 0)
-    return EdgeScores(*(torch.where(empty, 1.0, score) for score in (precision, recall, f1)))
-
-
-def _widened(edges: Tensor, tolerance: int) -> Tensor:
-    return functional.max_pool2d(edges, 2 * tolerance + 1, stride=1, padding=tolerance)
-
-
-def _share(edges: Tensor, near: Tensor) -> Tensor:
-    return (edges * near).sum((1, 2, 3)) / edges.sum((1, 2, 3)).clamp(min=1)
-
-
-def depth_error(drawn: Tensor, truth: Tensor, align: Literal["none", "scale", "scale and shift"] = "none") -> Tensor:
-    """Root mean square error (B) between depth maps B×1×H×W in [0, 1].
-
-    `align` first scales the drawn map by the factor, or by the factor and offset, that fit the truth best in the sense
-    of least squares: what is left is an error of form (Ranftl et al. 2020, "Towards Robust Monocular Depth
-    Estimation").
-    """
-    drawn, truth = drawn.double().flatten(1), truth.double().flatten(1)
-    if align == "scale":
-        drawn = drawn * ((drawn * truth).sum(1) / (drawn * drawn).sum(1).clamp(min=1e-12))[:, None]
-    if align == "scale and shift":
-        centred = drawn - drawn.mean(1, keepdim=True)
-        slope = (centred * truth).sum(1) / (centred * centred).sum(1).clamp(min=1e-12)
-        drawn = truth.mean(1, keepdim=True) + slope[:, None] * centred
-    return (drawn - truth).square().mean(1).sqrt().float()
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from underdraw.annotators import build
-from underdraw.evaluation.fidelity import Estimate, edge_scores, mean, obedience
+from underdraw.annotators.measures import Score, edge_scores
+from underdraw.evaluation.fidelity import Estimate, mean, obedience
 from underdraw.evaluation.judges import Judge
-from underdraw.evaluation.measures import Score
 from underdraw.evaluation.trials import Item, Trial
 
 __all__ = ["Obedience", "Rebuilt", "measure", "measure_vae", "worlds"]
@@ -22,7 +22,8 @@ class Obedience:
     """One measure of one kind of control over N items.
 
     floor, ours, ceiling: the mean score without control, under the map, and of the true picture through the VAE, all
-    against the true map. obedience: how far from floor to ceiling, in percent.
+    against the true map. own: of the true picture itself, that is, what the judge gets wrong. obedience: how far from
+    floor to ceiling, in percent.
     crossed: the pictures under another's map against that map; crossed_floor: those without control against it.
     crossed_obedience: how far from the one to the ceiling. against_truth: the pictures under another's map against the
     map of the true picture; limit: the floor and two standard errors, which it must not be better than.
@@ -33,6 +34,7 @@ class Obedience:
     floor: Estimate
     ours: Estimate
     ceiling: Estimate
+    own: Estimate
     obedience: Estimate
     crossed_floor: Estimate
     crossed: Estimate
@@ -45,7 +47,7 @@ class Obedience:
 @torch.no_grad()
 def measure(trial: Trial, judge: Judge, seed: int = 0) -> dict[str, list[Obedience]]:
     """Every measure of a trial, over all items and, where they come from several folders, over each."""
-    read = {name: judge.read(getattr(trial, name)) for name in ("free", "bound", "crossed", "rebuilt")}
+    read = {name: judge.read(getattr(trial, name)) for name in ("truth", "free", "bound", "crossed", "rebuilt")}
     return {
         world: [_obedience(name, score, trial, read, rows, seed) for name, score in judge.scores.items()]
         for world, rows in worlds(trial.items).items()
@@ -62,7 +64,7 @@ def worlds(items: Sequence[Item]) -> dict[str, Tensor]:
 
 
 def _obedience(name: str, score: Score, trial: Trial, read: dict[str, Tensor], rows: Tensor, seed: int) -> Obedience:
-    own, others = trial.maps, trial.maps[trial.order]
+    own, others = trial.wanted, trial.wanted[trial.order]
     floor, ours, ceiling = (score(read[part], own)[rows] for part in ("free", "bound", "rebuilt"))
     crossed_floor, crossed = (score(read[part], others)[rows] for part in ("free", "crossed"))
     crossed_ceiling = score(read["rebuilt"], own)[trial.order][rows]
@@ -75,6 +77,7 @@ def _obedience(name: str, score: Score, trial: Trial, read: dict[str, Tensor], r
         floor=mean(floor, seed),
         ours=mean(ours, seed),
         ceiling=mean(ceiling, seed),
+        own=mean(score(read["truth"], own)[rows], seed),
         obedience=obedience(ours, floor, ceiling, seed),
         crossed_floor=mean(crossed_floor, seed),
         crossed=mean(crossed, seed),

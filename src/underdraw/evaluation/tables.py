@@ -12,7 +12,7 @@ from underdraw.evaluation.trials import Trial
 from underdraw.evaluation.words import Known, Preference
 from underdraw.generation import Cell, Row, sheet
 
-__all__ = ["Report", "contact_sheet", "tables"]
+__all__ = ["Report", "contact_sheet", "table", "tables"]
 
 
 @dataclass(frozen=True)
@@ -38,31 +38,33 @@ def tables(report: Report) -> str:
     head = (
         f"Base {report.base} ({report.base_hash}), {told['split']} split ({counts}), {told['steps']} steps of "
         f"{told['scheduler']}, guidance {told['guidance']:g}, seeds from {told['seed']}. "
-        "Brackets: 95 % bootstrap intervals over items. Limit: two standard errors from the figure without control."
+        "Brackets: 95 % bootstrap intervals over items. Limit: two standard errors from the figure without control. "
+        "The judge on the truth: what it gets wrong itself."
     )
     parts = [head, _obedience(report.obedience), _vae(report.vae), _preference(report.preference), _known(report.known)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """In Markdown; nothing for no rows."""
     lines = [heads, ["---"] * len(heads), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) if rows else ""
 
 
 def _obedience(found: Mapping[str, Mapping[str, Sequence[Obedience]]]) -> str:
     heads = ("control", "pictures", "measure", "items", "without control", "under the map", "VAE of the truth")
-    more = ("obedience %", "another's map: obedience %", "another's map: against the truth")
+    more = ("judge on the truth", "obedience %", "another's map: obedience %", "another's map: against the truth")
     rows = [
         [kind, world, each.measure, str(each.items), *_figures(each)]
         for kind, by_world in found.items()
         for world, measures in by_world.items()
         for each in measures
     ]
-    return _table([*heads, *more], rows)
+    return table([*heads, *more], rows)
 
 
 def _figures(each: Obedience) -> list[str]:
-    scores = [f"{score:.3f}" for score in (each.floor, each.ours, each.ceiling)]
+    scores = [f"{score:.3f}" for score in (each.floor, each.ours, each.ceiling, each.own)]
     ways = [f"**{each.obedience:.1f}**", f"{each.crossed_obedience:.1f}"]
     verdict = "within" if each.ignores_truth else "beyond"
     return [*scores, *ways, f"{each.against_truth:.3f}, {verdict} the limit {each.limit:.3f}"]
@@ -73,12 +75,12 @@ def _vae(found: Mapping[str, Rebuilt]) -> str:
         [world, str(each.items), f"{each.psnr:.2f}", f"{each.near:.3f}", f"{each.exact:.3f}"]
         for world, each in found.items()
     ]
-    return _table(["VAE", "items", "PSNR dB", "edge F1 at 1 px", "edge F1 at 0 px"], rows)
+    return table(["VAE", "items", "PSNR dB", "edge F1 at 1 px", "edge F1 at 0 px"], rows)
 
 
 def _preference(found: Mapping[str, Preference]) -> str:
     rows = [[name, str(each.items), f"{each.drawn:.3f}", f"{each.true:.3f}"] for name, each in found.items()]
-    return _table(["CLIP prefers the right caption", "captions", "drawn pictures", "true pictures"], rows)
+    return table(["CLIP prefers the right caption", "captions", "drawn pictures", "true pictures"], rows)
 
 
 def _known(found: Mapping[str, Known]) -> str:
@@ -86,24 +88,25 @@ def _known(found: Mapping[str, Known]) -> str:
         [about, str(each.items), str(each.options), f"{each.right:.3f}", f"{each.guess:.3f}", f"{each.usual:.3f}"]
         for about, each in found.items()
     ]
-    return _table(["CLIP, zero-shot", "pictures", "options", "right", "by guessing", "always the usual"], rows)
+    return table(["CLIP, zero-shot", "pictures", "options", "right", "by guessing", "always the usual"], rows)
 
 
 def contact_sheet(trial: Trial, judge: Judge, count: int = 12) -> Tensor:
     """The first measure's figure under each picture of `count` items: 3×H×W."""
     chosen = [place * len(trial.items) // min(count, len(trial.items)) for place in range(min(count, len(trial.items)))]
     name, score = next(iter(judge.scores.items()))
-    own, others = trial.maps[chosen], trial.maps[trial.order[chosen]]
+    maps, others = trial.maps[chosen].clamp(0, 1), trial.maps[trial.order[chosen]].clamp(0, 1)
+    own, theirs = trial.wanted[chosen], trial.wanted[trial.order[chosen]]
     columns = [
         (getattr(trial, part)[chosen], score(judge.read(getattr(trial, part)[chosen]), against).tolist())
-        for part, against in (("rebuilt", own), ("free", own), ("bound", own), ("crossed", others))
+        for part, against in (("rebuilt", own), ("free", own), ("bound", own), ("crossed", theirs))
     ]
     rows = [
         Row(
             trial.items[place].record.text,
             [
                 Cell(trial.truth[place]),
-                Cell(own[row], crisp=True),
+                Cell(maps[row], crisp=True),
                 *(Cell(pictures[row], f"{figures[row]:.2f}") for pictures, figures in columns[:3]),
                 Cell(others[row], crisp=True),
                 *(Cell(pictures[row], f"{figures[row]:.2f}") for pictures, figures in columns[3:]),

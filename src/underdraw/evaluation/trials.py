@@ -1,26 +1,26 @@
 """Drawing what is to be judged: every item with its map, without it, and with somebody else's."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from underdraw.annotators import as_hint
 from underdraw.config import Config
 from underdraw.data.folder import Record, read_folder
 from underdraw.errors import InputError
-from underdraw.evaluation.judges import true_map
+from underdraw.evaluation.judges import Judge
 from underdraw.generation import Studio, draw, finish
-from underdraw.model import Backbone, Control
+from underdraw.model import Backbone
 
-__all__ = ["Item", "Protocol", "Tell", "Trial", "choose", "derange", "draw_items", "draw_trial", "rebuild"]
+__all__ = ["Easel", "Found", "Item", "Protocol", "Tell", "Trial", "choose", "derange", "gather", "rebuild"]
 
 Tell = Callable[[str, int, int], None]
 """Hears what is being done, how much of it is done, and of how much."""
+Found = Sequence[tuple[str, Record]]
+"""Pictures with the name of the folder that each came from, folder by folder."""
 
 
 class Protocol(Config):
@@ -56,15 +56,17 @@ class Item:
 
 @dataclass(frozen=True, eq=False)
 class Trial:
-    """What was drawn for one kind, an item a row: N×3×H×W in [0, 1] each, maps N×1×H×W.
+    """What was drawn for one kind, an item a row: N×3×H×W in [0, 1] each, maps N×C×H×W.
 
-    free: same prompt and seed without control (the floor); bound: under the map; rebuilt: the true picture through the
-    VAE (the ceiling); crossed: under the map of item `order[row]`, the prompt its own.
+    wanted: what the judge reads in a picture that shows its map perfectly. free: same prompt and seed without control
+    (the floor); bound: under the map; rebuilt: the true picture through the VAE (the ceiling); crossed: under the map
+    of item `order[row]`, the prompt its own.
     """
 
     kind: str
     items: Sequence[Item]
     maps: Tensor
+    wanted: Tensor
     order: Tensor
     truth: Tensor
     free: Tensor
@@ -73,28 +75,33 @@ class Trial:
     rebuilt: Tensor
 
 
-def choose(folders: Sequence[Path], protocol: Protocol, kind: str | None = None) -> list[Item]:
-    """Items from image folders, as many from each, evenly spaced over the split; for a kind, those that have its map.
-
-    Depth is not seen in a picture; edges are. Raises InputError where there are none, or pictures of several sizes.
-    """
-    found = [(folder.name, _usable(folder, protocol.split, kind)) for folder in folders]
-    found = [(world, records) for world, records in found if records]
+def gather(folders: Sequence[Path], split: str) -> Found:
+    """All pictures of a split in image folders. Raises InputError where there are none, or of several sizes."""
+    found = [(folder.name, record) for folder in folders for record in read_folder(folder, split)]
     if not found:
-        raise InputError(f"no picture of split {protocol.split!r}" + (f" has a {kind} map" if kind else ""))
-    shares = [protocol.items // len(found) + (place < protocol.items % len(found)) for place in range(len(found))]
+        raise InputError(f"no picture of split {split!r} in {', '.join(map(str, folders))}")
+    if len({record.image.shape for _, record in found}) > 1:
+        raise InputError("the pictures are of several sizes; make them one size")
+    return found
+
+
+def choose(found: Found, protocol: Protocol, judge: Judge | None = None) -> list[Item]:
+    """Items from what was gathered, as many from each folder, evenly spaced; for a judge, those with such a map.
+
+    Raises InputError where there are none.
+    """
+    usable = [(world, record) for world, record in found if judge is None or judge.usable(record)]
+    if not usable:
+        what = judge.kind if judge else ""
+        raise InputError(f"no picture of split {protocol.split!r} has a {what} map")
+    worlds = list(dict.fromkeys(world for world, _ in usable))
+    shares = [protocol.items // len(worlds) + (place < protocol.items % len(worlds)) for place in range(len(worlds))]
     chosen = [
         (world, record)
-        for (world, records), share in zip(found, shares, strict=True)
-        for record in _spaced(records, share)
+        for world, share in zip(worlds, shares, strict=True)
+        for record in _spaced([record for name, record in usable if name == world], share)
     ]
-    if len({record.image.shape for _, record in chosen}) > 1:
-        raise InputError("the pictures are of several sizes; make them one size")
     return [Item(record, world, protocol.seed + place) for place, (world, record) in enumerate(chosen)]
-
-
-def _usable(folder: Path, split: str, kind: str | None) -> list[Record]:
-    return [record for record in read_folder(folder, split) if kind in (None, "canny") or kind in record.maps]
 
 
 def _spaced(records: Sequence[Record], count: int) -> list[Record]:
@@ -102,63 +109,64 @@ def _spaced(records: Sequence[Record], count: int) -> list[Record]:
     return [records[place * len(records) // count] for place in range(count)]
 
 
-def draw_trial(studio: Studio, kind: str, items: Sequence[Item], protocol: Protocol, tell: Tell) -> Trial:
-    """Draw all that is to be judged for one kind of control."""
-    maps = torch.cat([true_map(kind, item.record) for item in items])
-    order = derange(items, protocol.seed)
-    truth = torch.stack([item.record.image for item in items])
+class Easel:
+    """Where pictures are drawn: a base and its nets, under one protocol. What is drawn without a map is drawn once."""
 
-    def drawn(what: str, shown: Tensor | None) -> Tensor:
-        return draw_items(studio, items, protocol, kind, shown, lambda done: tell(f"{kind}: {what}", done, len(items)))
+    def __init__(self, studio: Studio, protocol: Protocol, tell: Tell = lambda what, done, count: None) -> None:
+        self.studio, self.protocol, self.tell = studio, protocol, tell
+        self._free: dict[tuple[tuple[str, str, int], ...], Tensor] = {}
 
-    return Trial(
-        kind,
-        items,
-        maps,
-        order,
-        truth,
-        free=drawn("without control", None),
-        bound=drawn("under the map", maps),
-        crossed=drawn("under another's map", maps[order]),
-        rebuilt=rebuild(studio.backbone, truth),
-    )
-
-
-def draw_items(
-    studio: Studio,
-    items: Sequence[Item],
-    protocol: Protocol,
-    kind: str = "",
-    maps: Tensor | None = None,
-    tell: Callable[[int], None] = lambda done: None,
-) -> Tensor:
-    """N×3×H×W on the CPU: every item by its own prompt and seed, under maps N×1×H×W of a kind, or under none."""
-    size = (items[0].record.image.shape[-1], items[0].record.image.shape[-2])
-    backbone, pictures = studio.backbone, []
-    for part in _parts(range(len(items)), protocol.batch):
-        controls = []
-        if maps is not None:
-            hint = as_hint(maps[part]).to(backbone.device, backbone.dtype)
-            controls = [Control(studio.net(kind), hint)]
-        frames = draw(
-            backbone,
-            [items[place].record.text for place in part],
-            [items[place].seed for place in part],
-            size,
-            controls=controls,
-            guidance=protocol.guidance,
-            steps=protocol.steps,
-            scheduler=protocol.scheduler,
+    def trial(self, judge: Judge, items: Sequence[Item]) -> Trial:
+        """Draw all that is to be judged for one kind of control."""
+        shown = [judge.shown(item.record) for item in items]
+        wanted = [judge.wanted(item.record, each) for item, each in zip(items, shown, strict=True)]
+        maps, order = torch.cat(shown), derange(items, self.protocol.seed)
+        truth = torch.stack([item.record.image for item in items])
+        return Trial(
+            judge.kind,
+            items,
+            maps,
+            torch.cat(wanted),
+            order,
+            truth,
+            free=self.free(items),
+            bound=self.under(items, judge.kind, maps, "under the map"),
+            crossed=self.under(items, judge.kind, maps[order], "under another's map"),
+            rebuilt=rebuild(self.studio.backbone, truth),
         )
-        pictures.append(finish(backbone, frames))
-        tell(part[-1] + 1)
-    return torch.cat(pictures)
 
+    def free(self, items: Sequence[Item]) -> Tensor:
+        """N×3×H×W: every item by its own prompt and seed alone."""
+        key = tuple(item.key for item in items)
+        if key not in self._free:
+            self._free[key] = self._draw(items, "", None, "without control")
+        return self._free[key]
 
-def _parts(places: Iterable[int], size: int) -> Iterable[list[int]]:
-    waiting = iter(places)
-    while part := list(islice(waiting, size)):
-        yield part
+    def under(self, items: Sequence[Item], kind: str, maps: Tensor, what: str = "drawn") -> Tensor:
+        """N×3×H×W: every item by its own prompt and seed, under maps N×C×H×W of a kind."""
+        return self._draw(items, kind, maps, f"{kind}: {what}")
+
+    def _draw(self, items: Sequence[Item], kind: str, maps: Tensor | None, what: str) -> Tensor:
+        size = (items[0].record.image.shape[-1], items[0].record.image.shape[-2])
+        backbone, protocol, pictures = self.studio.backbone, self.protocol, []
+        for rows in torch.arange(len(items)).split(protocol.batch):
+            controls = []
+            if maps is not None:
+                net = self.studio.nets.open(kind)
+                controls = [net.control(maps[rows].to(backbone.device, backbone.dtype), side=net.about.side)]
+            frames = draw(
+                backbone,
+                [items[row].record.text for row in rows],
+                [items[row].seed for row in rows],
+                size,
+                controls=controls,
+                guidance=protocol.guidance,
+                steps=protocol.steps,
+                scheduler=protocol.scheduler,
+            )
+            pictures.append(finish(backbone, frames))
+            self.tell(what, int(rows[-1]) + 1, len(items))
+        return torch.cat(pictures)
 
 
 @torch.no_grad()

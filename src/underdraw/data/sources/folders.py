@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from underdraw import images
-from underdraw.data.sources.entries import Entry, File, Problem, Source
+from underdraw.data.sources.entries import Entry, File, Piece, Problem, Source
 from underdraw.data.sources.kinds import UNNAMED, is_kind, kind_of
-from underdraw.data.sources.people import beside
+from underdraw.data.sources.people import beside, in_row
 from underdraw.data.sources.texts import caption_file, captions_in, rows_of
 from underdraw.errors import InputError
 from underdraw.files import inside
@@ -79,7 +79,7 @@ def _listed(
         yield Problem(name, "picture is missing")
         return
     given = {kind_of(key): key for key in row if key.endswith("_file_name")} | dict(columns) | dict(wishes.maps)
-    maps = {}
+    maps: dict[str, Piece] = in_row(row)
     for kind, column in given.items():
         used.add(column)
         if isinstance(value := row.get(column), str) and value:

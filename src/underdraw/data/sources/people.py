@@ -1,15 +1,18 @@
 """Body points beside pictures: OpenPose's JSON files, or one file of COCO's for all."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from underdraw.annotators.keypoint_files import read_coco, to_openpose
-from underdraw.annotators.keypoints import Poses
+from underdraw.annotators.keypoints import Person, Poses
+from underdraw.data.known import bodies
 from underdraw.data.sources.entries import Bytes, Entry, File, Piece, Problem, Source
 from underdraw.errors import InputError
 
-__all__ = ["POSE", "beside", "with_people"]
+__all__ = ["POSE", "beside", "in_row", "with_people"]
 
 POSE = "pose"
 """The kind of map that body points are."""
@@ -22,6 +25,12 @@ def beside(picture: Path) -> dict[str, Piece]:
         return {POSE: File(named)}
     plain = picture.with_suffix(".json")
     return {POSE: File(plain)} if plain.is_file() and b'"people"' in plain.read_bytes() else {}
+
+
+def in_row(row: Mapping[str, Any]) -> dict[str, Piece]:
+    """The body points of a picture of which a table tells (`keypoints`, as rooms have them); nothing without people."""
+    people = [Person(tuple((x, y, float(seen > 0)) for x, y, seen in body)) for body in bodies(row).tolist()]
+    return {POSE: _piece(Poses(tuple(people)))} if people else {}
 
 
 def with_people(source: Source, path: Path) -> Source:
@@ -41,5 +50,8 @@ def with_people(source: Source, path: Path) -> Source:
 def _with(entry: Entry, poses: Poses | None) -> Entry:
     if poses is None:
         return entry
-    data = json.dumps(to_openpose(poses)).encode()
-    return replace(entry, maps=dict(entry.maps) | {POSE: Bytes(data, "people.json")})
+    return replace(entry, maps=dict(entry.maps) | {POSE: _piece(poses)})
+
+
+def _piece(poses: Poses) -> Bytes:
+    return Bytes(json.dumps(to_openpose(poses)).encode(), "people.json")
