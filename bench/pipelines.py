@@ -30,6 +30,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from bench.step import MODELS, Step, interleaved, limit
 from underdraw.generation import Reuse, denoise
 from underdraw.generation.guidance import Guidance
+from underdraw.generation.parts import Whole
 from underdraw.model import Backbone, Control, Process, Text, build
 
 SIDES: dict[str, dict[str, Any]] = {
@@ -37,10 +38,16 @@ SIDES: dict[str, dict[str, Any]] = {
     "openvino": {"backend": "openvino"},
     "quick": {"reuse": Reuse(control=3, encoder=2)},
     "openvino + quick": {"backend": "openvino", "reuse": Reuse(control=3, encoder=2)},
+    "openvino-int8": {"backend": "openvino-int8"},
+    "openvino-int8 + quick": {"backend": "openvino-int8", "reuse": Reuse(control=3, encoder=2)},
+    "merge": {"reuse": Reuse(merge=0.5)},
+    "compile": {"backend": "compile"},
 }
 INTERVAL = (0.0, 0.8)
 """Of guidance, where it is quick: `--preset quick` of `underdraw generate`."""
 PLAIN = "openvino, plain"
+USUAL = ("exact", "openvino", "quick", "openvino + quick", PLAIN)
+"""What is drawn where nothing is said of sides."""
 SCHEDULER = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "clip_sample": False}
 GUIDANCE, LOUD = 7.5, 0.8
 
@@ -124,9 +131,10 @@ class Bench:
 
     def plain(self) -> Step:
         """OpenVINO as people use it: diffusers' pipeline over two converted models, both asked at every step."""
-        from underdraw.generation.openvino import Graph
+        from underdraw.generation.openvino import Converted
 
-        unet, net = (Graph(part, self.dtype) for part in (_Unet(self.unet), _Net(self.nets[0])))
+        unet = Converted(_wide(self.unet), THEIR_UNET, self.dtype)
+        net = Converted(_wide(self.nets[0]), THEIR_NET, self.dtype)
         twins = self._pipeline(_twin(self.unet), [_twin(self.nets[0])])
 
         def control(sample: Tensor, time: Tensor, **named: Any) -> Any:
@@ -149,32 +157,27 @@ class Bench:
         return chosen
 
 
-class _Unet(nn.Module):
-    def __init__(self, unet: Any) -> None:
-        super().__init__()
-        self.unet = unet if unet.dtype == torch.float32 else copy.deepcopy(unet).float()
-
-    def example(self) -> tuple[Tensor, ...]:
-        down, middle = Theirs.from_unet(self.unet)(*_asked(), torch.rand(2, 3, 128, 128), return_dict=False)
-        return (*_asked(), *down, middle)
-
-    def forward(self, sample: Tensor, time: Tensor, states: Tensor, *residuals: Tensor) -> Tensor:
-        extra = {"down_block_additional_residuals": residuals[:-1], "mid_block_additional_residual": residuals[-1]}
-        prediction: Tensor = self.unet(sample, time, states, **extra, return_dict=False)[0]
-        return prediction
+def _wide(module: Any) -> Any:
+    return module if module.dtype == torch.float32 else copy.deepcopy(module).float()
 
 
-class _Net(nn.Module):
-    def __init__(self, net: Any) -> None:
-        super().__init__()
-        self.net = net if net.dtype == torch.float32 else copy.deepcopy(net).float()
+def _their_unet(unet: Any, sample: Tensor, time: Tensor, states: Tensor, *residuals: Tensor) -> tuple[Tensor, ...]:
+    extra = {"down_block_additional_residuals": residuals[:-1], "mid_block_additional_residual": residuals[-1]}
+    prediction: tuple[Tensor, ...] = unet(sample, time, states, **extra, return_dict=False)
+    return prediction
 
-    def example(self) -> tuple[Tensor, ...]:
-        return (*_asked(), torch.rand(2, 3, 128, 128))
 
-    def forward(self, sample: Tensor, time: Tensor, states: Tensor, condition: Tensor) -> tuple[Tensor, ...]:
-        down, middle = self.net(sample, time, states, condition, return_dict=False)
-        return (*down, middle)
+def _their_net(net: Any, sample: Tensor, time: Tensor, states: Tensor, condition: Tensor) -> tuple[Tensor, ...]:
+    down, middle = net(sample, time, states, condition, return_dict=False)
+    return (*down, middle)
+
+
+def _residuals(unet: Any) -> tuple[Tensor, ...]:
+    return (*_asked(), *_their_net(Theirs.from_unet(unet), *_asked(), torch.rand(2, 3, 128, 128)))
+
+
+THEIR_UNET = Whole(_their_unet, _residuals)
+THEIR_NET = Whole(_their_net, lambda net: (*_asked(), torch.rand(2, 3, 128, 128)))
 
 
 def _asked() -> tuple[Tensor, Tensor, Tensor]:
@@ -266,7 +269,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--sizes", type=int, nargs="+", default=[256, 512])
     parser.add_argument("--dtypes", nargs="+", choices=("float32", "bfloat16"), default=["float32", "bfloat16"])
     parser.add_argument("--controls", type=int, nargs="+", default=[1, 2])
-    parser.add_argument("--sides", nargs="+", choices=(*SIDES, PLAIN), default=[*SIDES, PLAIN])
+    parser.add_argument("--sides", nargs="+", choices=(*SIDES, PLAIN), default=USUAL)
     parser.add_argument("--steps", type=int, default=6, help="of a drawing")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, help="torch's own number if left out")

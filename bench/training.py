@@ -1,4 +1,4 @@
-"""One training step of a ControlNet: ours beside that of diffusers' example `train_controlnet.py`.
+"""One training step of a ControlNet: ours beside that of diffusers' example `train_controlnet.py`, and beside tuning.
 
     python -m bench.step                       this one as well, at a fifth of Stable Diffusion's width
     python -m bench.step --real                at its real width (1.5, 256 px, batch 1: 12 GB of memory)
@@ -6,12 +6,13 @@
 The example itself cannot be imported (it wants torchvision); `Script.step` does what its loop does, call by call: VAE
 and text encoder at every step, channels first, the plain AdamW. Ours has moments and text states kept, channels
 last and the fused AdamW. Both hold the same weights and see the same noise, so that their gradients can be compared.
+`Alone` is our step without a control, in which all of the base learns: what the paper states its overheads against.
 """
 
 import copy
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +20,7 @@ import torch
 from diffusers import AutoencoderKL, ControlNetModel, DDPMScheduler, UNet2DConditionModel
 from rich.console import Console
 from rich.table import Table
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 from transformers import CLIPTextConfig, CLIPTextModel
 
@@ -28,6 +29,7 @@ from underdraw.training.precision import channels_last, use_float32_attention
 from underdraw.training.probe import Probe
 
 TOKENS = 77
+THEIRS, OURS, TUNING = "train_controlnet.py", "underdraw", "the base alone, tuned"
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,14 @@ class Shape:
 
 REDUCED = Shape((64, 128, 256, 256), (32, 64, 128, 128), 256, 4, 128, 2)
 REAL = Shape((320, 640, 1280, 1280), (128, 256, 512, 512), 768, 12, 256, 1)
+
+
+@dataclass(frozen=True)
+class Bytes:
+    """Held at most within a step: beside weights and optimizer states, and with them."""
+
+    beside: int
+    all: int
 
 
 class Inputs:
@@ -78,7 +88,9 @@ class Script:
         self.text = CLIPTextModel(CLIPTextConfig(num_attention_heads=8, vocab_size=49408, **width, **ends))
         self.net = ControlNetModel.from_unet(self.unet)
         self.dtype = dtype
-        for part in (self.unet, self.vae, self.text):
+        locked = [self.unet, self.vae, self.text]
+        self.parts = [*locked, self.net]
+        for part in locked:
             nn.Module.to(part.requires_grad_(False).eval(), dtype)
         self.scheduler = DDPMScheduler(beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012)
         self.optimizer = torch.optim.AdamW(self.net.parameters(), lr=5e-6, weight_decay=1e-2)
@@ -111,6 +123,8 @@ class Script:
 class Ours:
     """The same weights in our loop; VAE and text encoder have had their say before the first step."""
 
+    controls: tuple[Control, ...] = ()
+
     @torch.no_grad()
     def __init__(self, script: Script, seen: Inputs) -> None:
         moments = script.vae.encode(seen.pictures.to(script.dtype)).latent_dist
@@ -120,45 +134,63 @@ class Ours:
         self.process = Process.from_config(script.scheduler.config)
         self.half = script.dtype == torch.bfloat16
         self.unet = copy.deepcopy(script.unet).float()
-        self.net = build(self.unet, 8)
-        self.net.branch.load_state_dict(script.net.state_dict())
-        for part in (self.unet, self.net):
+        self.learner = self.made(script, seen)
+        self.parts = list(dict.fromkeys((self.unet, self.learner)))
+        for part in self.parts:
             if self.half:
                 use_float32_attention(part)
             channels_last(part)
-        self.optimizer = torch.optim.AdamW(self.net.parameters(), lr=5e-6, weight_decay=1e-2, fused=True)
+        self.optimizer = torch.optim.AdamW(self.learner.parameters(), lr=5e-6, weight_decay=1e-2, fused=True)
+
+    def made(self, script: Script, seen: Inputs) -> nn.Module:
+        """What learns."""
+        net = build(self.unet, 8)
+        net.branch.load_state_dict(script.net.state_dict())
+        self.controls = (Control(net, seen.maps),)
+        return net
 
     def gradients(self, seen: Inputs) -> None:
         """Everything of a step before the optimizer."""
         noisy = self.process.add_noise(self.moments.sample(seen.spread), seen.noise, seen.timestep)
         with torch.autocast("cpu", torch.bfloat16, enabled=self.half):
-            prediction = predict(self.unet, noisy, seen.timestep, self.states, (Control(self.net, seen.maps),))
+            prediction = predict(self.unet, noisy, seen.timestep, self.states, self.controls)
         functional.mse_loss(prediction.float(), seen.noise).backward()
 
     def step(self, seen: Inputs) -> None:
         """A whole one."""
         self.gradients(seen)
-        nn.utils.clip_grad_norm_(self.net.parameters(), 1.0)
+        nn.utils.clip_grad_norm_(self.learner.parameters(), 1.0)
         self.optimizer.step()
         self.optimizer.zero_grad()
 
 
+class Alone(Ours):
+    """The base itself learns, all of it, and there is no control."""
+
+    def made(self, script: Script, seen: Inputs) -> nn.Module:
+        """The U-Net."""
+        unet: nn.Module = self.unet.requires_grad_(True)
+        return unet
+
+
 def compare(real: bool, dtype: torch.dtype, rounds: int) -> None:
-    """Print both sides' seconds and bytes, the ratio, and how far their gradients are apart."""
+    """Print all sides' seconds and bytes, the ratios, and how far the gradients of the two controls are apart."""
     shape = REAL if real else REDUCED
     seen = Inputs(shape)
     script = Script(shape, dtype)
     ours = Ours(script, seen)
     apart = _apart(script, ours, seen)
-    sides: dict[str, Any] = {"train_controlnet.py": script, "underdraw": ours}
-    bytes_held = {name: _most(lambda side=side: side.step(seen)) for name, side in sides.items()}  # type: ignore[misc]
+    sides: dict[str, Any] = {THEIRS: script, OURS: ours, TUNING: Alone(script, seen)}
+    most = {name: _most(side, seen) for name, side in sides.items()}
     seconds: dict[str, list[float]] = {name: [] for name in sides}
-    for turn in range(rounds):
-        for name in list(sides)[:: 1 if turn % 2 else -1]:
+    names = list(sides)
+    for _ in range(rounds):
+        names = [*names[1:], names[0]]
+        for name in names:
             begun = time.perf_counter()
             sides[name].step(seen)
             seconds[name].append(time.perf_counter() - begun)
-    _report(shape, dtype, seconds, bytes_held)
+    _report(shape, dtype, seconds, most)
     print(f"the gradients differ by {apart:.1e} of the largest")
 
 
@@ -166,7 +198,8 @@ def _apart(script: Script, ours: Ours, seen: Inputs) -> float:
     """The largest difference between the first step's gradients, as a share of the largest gradient."""
     script.gradients(seen)
     ours.gradients(seen)
-    pairs = [(each.grad, ours.net.get_parameter(f"branch.{name}").grad) for name, each in script.net.named_parameters()]
+    own = dict(ours.learner.named_parameters())
+    pairs = [(each.grad, own[f"branch.{name}"].grad) for name, each in script.net.named_parameters()]
     found = [(one, two) for one, two in pairs if one is not None and two is not None]
     largest = max(float(one.abs().max()) for one, _ in found)
     difference = max(float((one - two).abs().max()) for one, two in found)
@@ -175,23 +208,35 @@ def _apart(script: Script, ours: Ours, seen: Inputs) -> float:
     return difference / largest
 
 
-def _most(step: Callable[[], None]) -> int:
-    """Bytes that a step makes and holds at most beside the weights; optimizer states are there from the first on."""
-    step()
+def _most(side: Script | Ours, seen: Inputs) -> Bytes:
+    """What a step holds at most. Optimizer states are there from the first step on; the example's gradients as well."""
+    side.step(seen)
+    states = [each for kept in side.optimizer.state.values() for each in kept.values() if isinstance(each, Tensor)]
+    weights = [each for part in side.parts for each in part.state_dict().values()]
+    gradients = [each.grad for part in side.parts for each in part.parameters() if each.grad is not None]
     probe = Probe()
     with probe, probe.peaking() as peak:
-        step()
-    return peak()
+        side.step(seen)
+    return Bytes(peak(), peak() + sum(each.nbytes for each in (*states, *weights, *gradients)))
 
 
-def _report(shape: Shape, dtype: torch.dtype, seconds: Mapping[str, list[float]], held: Mapping[str, int]) -> None:
+def _report(shape: Shape, dtype: torch.dtype, seconds: Mapping[str, list[float]], most: Mapping[str, Bytes]) -> None:
     kind = str(dtype).removeprefix("torch.")
     table = Table(title=f"a training step: {shape.unet[0]} channels, {shape.side} px, batch {shape.batch}, {kind}")
-    for column in ("step", "ms", "faster", "MB beside weights", "of it"):
+    for column in ("step", "ms", "faster", "MB beside weights", "of it", "MB in all", "of it"):
         table.add_column(column, justify="left" if column == "step" else "right")
-    theirs, most = statistics.median(seconds["train_controlnet.py"]), held["train_controlnet.py"]
-    for name, taken in seconds.items():
-        middle = statistics.median(taken)
-        row = (f"{1e3 * middle:.0f}", f"{theirs / middle:.2f} ×", f"{held[name] / 1e6:.0f}", f"{held[name] / most:.2f}")
-        table.add_row(name, *row)
+    middle, first = {name: statistics.median(taken) for name, taken in seconds.items()}, most[THEIRS]
+    for name, held in most.items():
+        table.add_row(
+            name,
+            f"{1e3 * middle[name]:.0f}",
+            f"{middle[THEIRS] / middle[name]:.2f} ×",
+            f"{held.beside / 1e6:.0f}",
+            f"{held.beside / first.beside:.2f}",
+            f"{held.all / 1e6:.0f}",
+            f"{held.all / first.all:.2f}",
+        )
     Console(width=100).print(table)
+    for name in (THEIRS, OURS):
+        longer, more = middle[name] / middle[TUNING] - 1, most[name].all / most[TUNING].all - 1
+        print(f"beside tuning the base alone, {name} takes {longer:+.0%} time and {more:+.0%} memory")

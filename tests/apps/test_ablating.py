@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from underdraw import images
+from underdraw.config import load
+from underdraw.training.recipe import Recipe
 
 from .conftest import Underdraw
 from .test_mistakes import refused
@@ -39,22 +41,25 @@ def recipe(underdraw: Underdraw, tmp_path: Path, base: Path) -> Path:
 
 
 def test_every_version_is_trained_once_and_stands_in_one_table(underdraw: Underdraw, recipe: Path) -> None:
-    arguments = ("--over", "branch=full,mlp", "pictures=4", "-o", "out", "--seeds", 1, "--json")
+    arguments = ("--over", "branch=full,mlp", "-o", "out", "--seeds", 1, "--json")
     done = underdraw("ablate", recipe, *arguments)
     assert done.code == 0, done.err
     told = json.loads(done.out)
-    rows = {row["cell"]["branch"]: row for row in told["cells"]}
-    assert list(rows) == ["full", "mlp"]
-    assert rows["full"]["parameters"] > 2 * rows["mlp"]["parameters"] > 0
+    rows = {row["version"]: row for row in told["cells"]}
+    assert list(rows) == ["as it is", "branch=mlp"], "what is the recipe's own is not named"
+    assert rows["as it is"]["parameters"] > 2 * rows["branch=mlp"]["parameters"] > 0
+    assert rows["as it is"]["memory"] > rows["branch=mlp"]["memory"] > 4 * rows["as it is"]["parameters"]
     for row in rows.values():
         assert row["seeds"] == [0] and row["since"] == [None] and row["measure"] == "F1 at 1 px"
         assert set(row["prompts"]) == {"none", "insufficient", "conflicting", "perfect"}
-        assert row["memory"] > 2**27 and row["seconds"] > 0
+        assert row["seconds"] > 0 and row["errors"]["none"]["value"] > 0
         assert len(row["runs"][0]["prompts"]["perfect"]) == 8
+        assert [look["step"] for look in row["runs"][0]["looks"]] == [1, 2]
+    floors = [row["runs"][0]["floor"] for row in rows.values()]
+    assert floors[0] == floors[1], "the base without a net is the same for all"
     table = Path("out/ablation.md").read_text().splitlines()
-    assert table[0].startswith("| branch | obeys since step |") and len(table) == 4 and "never" in table[2]
-    assert images.read("out/ablation.png").shape[-1] > 8 * 32
-    cell = Path("out/runs/branch=mlp+0/cell.json")
+    assert table[0].startswith("| version | seeds | obeys since step |") and len(table) == 4 and "never" in table[2]
+    assert images.read("out/drawings.png").shape[-1] > 8 * 32 and images.read("out/ablation.png").shape[-1] > 300
     assert json.loads(Path("out/ablation.json").read_text())["cells"] == told["cells"]
 
     before = {path: path.stat().st_mtime_ns for path in Path("out/runs").rglob("*")}
@@ -63,7 +68,17 @@ def test_every_version_is_trained_once_and_stands_in_one_table(underdraw: Underd
     assert {path: path.stat().st_mtime_ns for path in Path("out/runs").rglob("*")} == before, (
         "nothing was trained again"
     )
-    assert cell.exists()
+    more = underdraw("ablate", recipe, "-o", "out", "--seeds", 2, "--json")
+    rows = {row["version"]: row["seeds"] for row in json.loads(more.out)["cells"]}
+    assert rows == {"as it is": [0, 1], "branch=mlp": [0]}, "another call adds to the table"
+
+
+def test_a_folder_of_another_recipe_is_refused(underdraw: Underdraw, recipe: Path) -> None:
+    folder = Path("out/runs/plain+0")
+    folder.mkdir(parents=True)
+    told = load(Recipe, recipe, ["steps=1"]).model_dump(mode="json")
+    (folder / "cell.json").write_text(json.dumps({"recipe": told}))
+    refused(underdraw("ablate", recipe, "-o", "out"), "plain+0 is a run of another recipe than this one")
 
 
 @pytest.mark.parametrize(
@@ -88,7 +103,7 @@ def test_what_makes_no_sense_is_refused_before_anything_is_trained(
 def test_only_controlnets(underdraw: Underdraw, tmp_path: Path) -> None:
     (tmp_path / "vae.toml").write_text('output="o"\nsteps=1\n[data]\nfolders=["f"]\n[learn]\ntask="vae"\n')
     refused(underdraw("ablate", "vae.toml", "steps=1,2"), "is a recipe of vae; ablations are of ControlNets")
-    refused(underdraw("plan", "vae.toml"), "plan knows of runs of control and denoiser, not of vae")
+    refused(underdraw("plan", "vae.toml"), "plan knows of runs of control, denoiser, finetune and lora, not of vae")
 
 
 def test_a_plan_says_what_a_run_takes(underdraw: Underdraw, recipe: Path) -> None:
@@ -109,7 +124,7 @@ def test_a_plan_says_what_would_make_a_run_fit(underdraw: Underdraw, recipe: Pat
         "accumulate=16",
         "checkpointing=true",
         "precision=bf16",
-        "optimizer.kind=adafactor",
+        "precision=bf16-weights",
     ]
     assert told["peak_with_remedies"] < told["peak"]
     words = underdraw("plan", recipe, "--memory", 0.01).out

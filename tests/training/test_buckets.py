@@ -16,7 +16,7 @@ from underdraw.data.preparation import Made, Preparation
 from underdraw.data.prepare import prepare
 from underdraw.data.shards import ShardSet
 from underdraw.data.sources import open_source
-from underdraw.errors import InputError
+from underdraw.errors import ConfigError, InputError
 from underdraw.formats.checkpoint import Checkpoint, latest
 from underdraw.model import Backbone
 from underdraw.training.control import ControlTask
@@ -158,6 +158,20 @@ def test_a_smaller_set_is_a_part_of_a_larger_one(squares: Path, prepared: Path) 
         assert all(name in names[1] for name in names[0])
         with pytest.raises(InputError, match=rf"data.pictures = 99, but split 'train' has {most}; choose fewer"):
             learnt(Data(folders=[str(folder)], pictures=99), buckets=folder == prepared)
+
+
+def test_pictures_are_learnt_mirrored_as_well(squares: Path, prepared: Path) -> None:
+    """With latents of their own: a mirrored picture is another one."""
+    both = learnt(Data(folders=[str(prepared)], maps=["canny"], mirror=True), buckets=True)
+    plain = learnt(Data(folders=[str(prepared)], maps=["canny"]), buckets=True)
+    assert isinstance(both, ShardSet) and len(both) == 2 * len(plain)
+    first, last = (torch.tensor([row]) for row in (0, len(plain)))
+    assert torch.equal(both.pictures(last), both.pictures(first).flip(-1))
+    assert torch.equal(both.map("canny", last), both.map("canny", first).flip(-1))
+    with pytest.raises(ConfigError, match=r"data.mirror = true wants prepared data"):
+        learnt(Data(folders=[str(squares)], mirror=True), buckets=True)
+    with pytest.raises(ConfigError, match=r"a ControlNet or a LoRA"):
+        learnt(Data(folders=[str(prepared)], mirror=True), buckets=False)
 
 
 def test_halves_of_a_batch_are_the_batch(tell: Tell) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers import StableDiffusionXLPipeline
+from diffusers import ControlNetModel, StableDiffusionXLPipeline
 from safetensors import safe_open
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
@@ -15,7 +15,7 @@ from underdraw.data.folder import read_folder
 from underdraw.errors import ConfigError
 from underdraw.formats.checkpoint import Checkpoint, latest
 from underdraw.formats.lora import load_lora, read_lora
-from underdraw.model import Backbone, attach, load_control, predict
+from underdraw.model import Backbone, Control, attach, load_control, predict
 from underdraw.training.denoiser import sketch
 from underdraw.training.lora import LoraTask
 from underdraw.training.recipe import Recipe
@@ -139,7 +139,7 @@ def test_resumed_it_is_the_same(recipe: Make, base: Path, parts: list[str]) -> N
 def test_a_thing_and_its_class(recipe: Make, base: Path) -> None:
     """DreamBooth: one caption for all, and what the base drew of the class before."""
     state = run(recipe(told(base, caption="a sks square", prior=PRIOR | {"weight": 0.5})))
-    (folder,) = state.folder.glob("prior-*")
+    (folder,) = (state.folder.parent / "cache").glob("prior-*")
     records = list(read_folder(folder))
     assert [record.text for record in records] == ["a square"] * 5 and records[0].image.shape == (3, 32, 32)
     assert not torch.equal(records[0].image, records[1].image)
@@ -196,6 +196,15 @@ def test_inside_a_control_branch(recipe: Make, base: Path) -> None:
     lora = load_lora(state.folder / "export" / FILES[0], net)
     assert all(address.startswith("control.") for address in lora.adapters)
     assert all(each.factors()["up"].any() for each in lora.adapters.values())
+    backbone, maps = Backbone.load(base), torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    text, sample = backbone.encode_text(["a red square"]), torch.zeros(1, 4, 8, 8)
+    with torch.no_grad():
+        merged = load_control(state.folder / "export" / "controlnet", backbone.unet)
+        drawn = predict(backbone.unet, sample, torch.tensor([500]), text, [Control(merged, maps)])
+        with attach(net, lora):
+            expected = predict(backbone.unet, sample, torch.tensor([500]), text, [Control(net, maps)])
+    torch.testing.assert_close(drawn, expected, rtol=0, atol=1e-5)
+    ControlNetModel.from_pretrained(state.folder / "export" / "controlnet")
 
 
 def test_the_base_stays_locked(recipe: Make, base: Path) -> None:

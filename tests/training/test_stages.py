@@ -99,6 +99,25 @@ def test_every_optimizer_learns_and_resumes(recipe: Make, kind: str) -> None:
     assert any(not torch.equal(value, before[name]) for name, value in whole.items())
 
 
+def test_float16_scales_its_losses_and_resumes(recipe: Make, tiny: Path) -> None:
+    """At first the scale is too large: steps are left out until it fits, and a stopped run knows it."""
+    learn = {"task": "finetune", "base": str(tiny), "unlock": "decoder"}
+
+    def run(name: str, *ends: int) -> tuple[State, list[float]]:
+        scales = list[float]()
+        for end in ends:
+            told = recipe(learn, name, steps=end, precision="fp16")
+            state = train(build_task(told), told, [lambda state, _: scales.append(state.scaler.get_scale())])
+        return state, scales
+
+    (whole, one), (parted, two) = run("whole", 6), run("parted", 3, 6)
+    assert one == two and one[-1] > 1
+    values = parted.task.module.state_dict()
+    assert all(torch.equal(value, values[name]) for name, value in whole.task.module.state_dict().items())
+    before = build_task(recipe(learn, "new")).module.state_dict()
+    assert any(not torch.equal(value, before[name]) for name, value in values.items())
+
+
 def test_eight_bits_need_their_package(recipe: Make) -> None:
     told = recipe(VAE, "eight", optimizer={"kind": "adamw8bit"})
     with pytest.raises(MissingExtra, match=r"bitsandbytes is not installed; run: pip install 'underdraw\[8bit\]'"):
@@ -134,11 +153,11 @@ def test_the_vocabulary_spells_any_text(recipe: Make) -> None:
 
 
 def test_losses_fall(recipe: Make) -> None:
-    told = {"task": "reader", "kind": "depth", "channels": [8, 16]}
+    told = {"task": "reader", "reads": ["depth"], "channels": [8, 16]}
     state = _run(recipe(told, "reader", steps=80, log_steps=10, sheet_steps=80, optimizer={"lr": 5e-3, "warmup": 2}))
     lines = read_log(state.folder / "log.jsonl")
     assert lines[-1]["step"] == 80
-    assert lines[-1]["map"] < 0.5 * lines[0]["map"]
+    assert lines[-1]["depth"] < 0.5 * lines[0]["depth"]
 
 
 def test_what_is_no_longer_finite_is_named_and_the_last_good_checkpoint_stays(recipe: Make) -> None:

@@ -42,6 +42,7 @@ def test_a_locked_run_writes_the_control_alone(recipe: Make, tiny: Path) -> None
     before = {path: path.read_bytes() for path in sorted(tiny.rglob("*.safetensors"))}
     state = run(recipe, tiny, None)
     assert sorted(path.name for path in (state.folder / "export").iterdir()) == [
+        "about.json",
         "config.json",
         "diffusion_pytorch_model.safetensors",
     ]

@@ -2,7 +2,7 @@
 
 import json
 import multiprocessing
-import resource
+import shutil
 import statistics
 import sys
 import time
@@ -14,24 +14,19 @@ from typer import Argument, Option
 
 from underdraw.apps.terminal import bar, hush, result, say
 from underdraw.apps.values import folder_path
-from underdraw.errors import UnderdrawError
+from underdraw.errors import ConfigError, UnderdrawError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from underdraw.evaluation.judges import Judge
     from underdraw.training.ablation import Cell
-    from underdraw.training.control import ControlTask
     from underdraw.training.recipe import Recipe
     from underdraw.training.trainer import State
 
 __all__ = ["COMMANDS", "ablate"]
 
-FACTS, DRAWN = "cell.json", "drawn.png"
-SHOWN, STEPS = 8, 10
-"""Watched pictures on the sheet, and steps of every drawing."""
-VAGUE = "a high-quality and detailed picture"
-"""The paper's insufficient prompt: it says nothing of what is to be seen."""
+FACTS, TABLE = "cell.json", "ablation.json"
+"""In a run's folder, and in that of them all."""
 
 
 def ablate(
@@ -43,8 +38,8 @@ def ablate(
         list[str] | None,
         Option(
             metavar="NAME=A,B,…",
-            help="What differs: taps, branch, hint, fusion, policy (locked, decoder, all, only-middle), pictures,"
-            " condition, or any key of the recipe; every combination is trained.",
+            help="What differs: taps, branch, hint, fusion, policy (locked, decoder, all, only-middle, control-lora,"
+            " beside, beside-lora), pictures, condition, or any key of the recipe; every combination is trained.",
         ),
     ] = None,
     output: Annotated[Path, Option("--output", "-o", help="A folder for the runs, the table and the sheet.")] = Path(
@@ -55,29 +50,81 @@ def ablate(
 ) -> None:
     """Train every version of a ControlNet's recipe on the same pictures in the same order, and compare them.
 
-    Called again it goes on where it stopped; versions that are done are not trained again.
+    Called again it goes on where it stopped; versions that are done are not trained again. Other axes or more seeds in
+    the same folder add to its table.
     """
-    from underdraw import images
-    from underdraw.files import atomic
     from underdraw.training.ablation import axes, cells
 
     target = folder_path(output)
     every = list(cells(recipe, axes([*(over or ()), *(more or ())]), seeds, target))
-    with bar("runs", sum(len(cell.recipes) for cell in every)) as move:
+    for cell in every:
+        _done(cell)  # refuses what is not theirs before anything is trained
+    with bar("runs", seeds * len(every)) as move:
         for cell in every:
-            for run in cell.recipes:
+            for place, run in enumerate(cell.recipes):
                 move(f"{cell.name}, seed {run.seed}", 0)
-                if not (Path(run.output) / FACTS).exists():
+                if place >= len(_done(cell)):
                     _apart(run)
+                    _tell(recipe, every, target)
                 move()
-    rows = [_row(cell) for cell in every]
-    with atomic(target / "ablation.json") as draft:
+    rows = _tell(recipe, every, target)
+    result((target / "ablation.md").read_text(encoding="utf-8"), {"folder": str(target), "cells": rows}, as_json)
+
+
+def _done(cell: "Cell") -> list[dict[str, Any]]:
+    """What the runs of a version found that are done, as many of the first seeds as there are.
+
+    Raises ConfigError where a folder holds the run of another recipe.
+    """
+    from underdraw.training.recipe import Recipe
+
+    found = []
+    for run in cell.recipes:
+        path = Path(run.output) / FACTS
+        if not path.exists():
+            break
+        facts = json.loads(path.read_text(encoding="utf-8"))
+        if Recipe.model_validate(facts.pop("recipe")).model_copy(update={"output": run.output}) != run:
+            raise ConfigError(f"{run.output} is a run of another recipe than this one; choose another --output")
+        found.append(facts)
+    return found
+
+
+def _tell(recipe: Path, every: "Sequence[Cell]", target: Path) -> list[Mapping[str, Any]]:
+    """Write the table, the chart and the sheet of all that is done; gives the rows."""
+    from underdraw import images
+    from underdraw.evaluation.versions import chart, merged, row, table
+    from underdraw.files import atomic
+
+    path = target / TABLE
+    before = json.loads(path.read_text(encoding="utf-8"))["cells"] if path.exists() else []
+    found = [(cell, _done(cell)) for cell in every]
+    rows = merged(before, [row(cell.name, cell.values, cell.seeds, facts) for cell, facts in found if facts])
+    with atomic(path) as draft:
         draft.write_text(json.dumps({"recipe": str(recipe), "cells": rows}, indent=1) + "\n", encoding="utf-8")
-    table = _table(rows)
     with atomic(target / "ablation.md") as draft:
-        draft.write_text(table + "\n", encoding="utf-8")
-    images.write(_sheet(every), target / "ablation.png")
-    result(table, {"folder": str(target), "cells": rows}, as_json)
+        draft.write_text(table(rows) + "\n", encoding="utf-8")
+    chart(rows, target / "ablation.png")
+    images.write(_sheet(rows, target), target / "drawings.png")
+    return rows
+
+
+def _sheet(rows: "Sequence[Mapping[str, Any]]", target: Path) -> "Tensor":
+    """What the first seed of each version draws, under the true pictures and their maps."""
+    import torch
+
+    from underdraw import images
+    from underdraw.evaluation.finished import DRAWN, strips
+    from underdraw.generation import Cell, Row, sheet
+
+    paths = [(each["version"], target / "runs" / each["runs"][0]["folder"] / DRAWN) for each in rows]
+    drawn = [(name, strips(images.read(path)[0])) for name, path in paths if path.exists()]
+    if not drawn:
+        return torch.ones(3, 16, 16)
+    truth, maps, _ = drawn[0][1]
+    shown = [("true pictures", truth), ("their maps", maps), *((name, strip) for name, (*_, strip) in drawn)]
+    height, width = truth.shape[1:]
+    return sheet([Row(name, [Cell(strip)]) for name, strip in shown], cell=(width, height))
 
 
 def _apart(run: "Recipe") -> None:
@@ -85,7 +132,7 @@ def _apart(run: "Recipe") -> None:
     # Forked from a process that has imported everything and done nothing, so that a run begins at once.
     context: Any = multiprocessing.get_context("forkserver" if sys.platform == "linux" else "spawn")
     if sys.platform == "linux":
-        context.set_forkserver_preload(["underdraw.training.tasks", "underdraw.evaluation.watching"])
+        context.set_forkserver_preload(["underdraw.training.tasks", "underdraw.evaluation.finished"])
     process = context.Process(target=_train, args=(run.model_dump_json(),))
     process.start()
     try:
@@ -110,187 +157,48 @@ def _train(told: str) -> None:
 
 
 def _run(recipe: "Recipe") -> None:
+    from underdraw.evaluation.finished import findings
     from underdraw.evaluation.watching import watcher
     from underdraw.files import atomic
-    from underdraw.training.control import ControlTask
+    from underdraw.training.mapped import MapTask
     from underdraw.training.tasks import build_task
     from underdraw.training.trainer import train
     from underdraw.training.watchers import Checkpoints, log, swapped
 
-    task, clock = build_task(recipe), _Clock()
-    assert isinstance(task, ControlTask), "cells are ControlNets"
+    task, clock = build_task(recipe), _Clock(recipe.device)
+    assert isinstance(task, MapTask), "versions draw under maps"
     state = train(task, recipe, [clock.end, log, Checkpoints(), watcher(task, recipe.watch, lambda line: None), clock])
-    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    facts = findings(state, task) | {"seconds": clock.seconds, "folder": state.folder.name}
     with swapped(state):
-        facts = _learnt(state, task)
         task.export(state.folder / "export")
-    facts |= {"seconds": clock.seconds, "memory": used}
     with atomic(state.folder / FACTS) as draft:
-        draft.write_text(json.dumps(facts) + "\n", encoding="utf-8")
+        draft.write_text(json.dumps(facts | {"recipe": recipe.model_dump(mode="json")}) + "\n", encoding="utf-8")
+    shutil.rmtree(state.folder / "checkpoints")  # a run that is done never goes on
 
 
 class _Clock:
-    """The time of the steps alone: the first watcher ends it, the last begins it."""
+    """The time of the steps alone: the first watcher ends it, the last begins it.
 
-    def __init__(self) -> None:
+    On a CPU it is the processor's time (of all threads), not the clock's, for others may be at work beside it.
+    """
+
+    def __init__(self, device: str) -> None:
+        self._now = time.process_time if device == "cpu" else time.perf_counter
         self._begun, self._taken = 0.0, list[float]()
 
     def end(self, state: "State", figures: dict[str, float]) -> None:
         """After a step."""
         if self._begun:
-            self._taken.append(time.perf_counter() - self._begun)
+            self._taken.append(self._now() - self._begun)
 
     def __call__(self, state: "State", figures: dict[str, float]) -> None:
         """Before the next."""
-        self._begun = time.perf_counter()
+        self._begun = self._now()
 
     @property
     def seconds(self) -> float | None:
         """The median; None where there was but one step."""
         return statistics.median(self._taken) if self._taken else None
-
-
-def _learnt(state: "State", task: "ControlTask") -> dict[str, Any]:
-    """What a finished run has to show: its looks' verdict, its scores by kind of prompt, its size; and pictures."""
-    from underdraw.evaluation.judges import call_judge, sees_pictures
-    from underdraw.training.convergence import verdict
-    from underdraw.training.obedience import LOOKS, read_looks
-    from underdraw.training.pictures import spread
-
-    looks, recipe, kind = read_looks(state.folder / LOOKS), state.recipe, task.config.kinds[0]
-    found = verdict(looks)
-    facts: dict[str, Any] = {
-        "since": found.since if found else None,
-        "how": found.how if found else None,
-        "gap": looks[-1].gap,
-        "parameters": sum(each.numel() for each in task.module.parameters() if each.requires_grad),
-    }
-    if not (recipe.watch.reader or sees_pictures(kind)):
-        return facts | {"measure": "denoising loss (negative)", "prompts": {"perfect": list(looks[-1].right)}}
-    readers = {kind: Path(recipe.watch.reader)} if recipe.watch.reader else {}
-    judge = call_judge(kind, readers, recipe.data.watch_split)
-    return facts | _scored(task, judge, spread(len(task.watched), recipe.watch.items), state.folder / DRAWN)
-
-
-def _scored(task: "ControlTask", judge: "Judge", chosen: "Tensor", path: Path) -> dict[str, Any]:
-    """Scores of every chosen picture under its map, by the paper's four kinds of prompts, and its floor and ceiling."""
-    import torch
-
-    from underdraw import images
-    from underdraw.evaluation.trials import rebuild
-    from underdraw.generation import draw, finish
-    from underdraw.model import Control
-    from underdraw.training.pictures import sizes
-    from underdraw.training.sheets import mosaic
-
-    maps, captions = task.hints(task.watched, chosen), [task.watched.texts[int(row)][0] for row in chosen]
-    measure, score = next(iter(judge.scores.items()))
-    truth = task.watched.pictures(chosen)
-    wanted = maps[:, : judge.read(truth[:1]).shape[1]]
-
-    def drawn(prompts: list[str], controlled: bool = True) -> torch.Tensor:
-        controls = [Control(task.net, maps.to(task.backbone.device))] if controlled else []
-        size = sizes(task.watched)[0]
-        return finish(
-            task.backbone, draw(task.backbone, prompts, range(len(prompts)), size, controls=controls, steps=STEPS)
-        )
-
-    count = len(captions)
-    prompts = {
-        "none": [""] * count,
-        "insufficient": [VAGUE] * count,
-        "conflicting": captions[1:] + captions[:1],
-        "perfect": captions,
-    }
-    pictures = {name: drawn(told) for name, told in prompts.items()}
-    images.write(mosaic(torch.cat([maps[:SHOWN], pictures["perfect"][:SHOWN].cpu()]), min(SHOWN, count)), path)
-    scores = {name: score(judge.read(each), wanted).tolist() for name, each in pictures.items()}
-    floor, ceiling = (
-        score(judge.read(each), wanted).tolist() for each in (drawn(captions, False), rebuild(task.backbone, truth))
-    )
-    return {"measure": measure, "prompts": scores, "floor": floor, "ceiling": ceiling}
-
-
-def _row(cell: "Cell") -> dict[str, Any]:
-    """What all seeds of a version say together; intervals are over all watched pictures of all seeds."""
-    import torch
-
-    from underdraw.evaluation.fidelity import mean, obedience
-
-    runs = [json.loads((Path(run.output) / FACTS).read_text(encoding="utf-8")) for run in cell.recipes]
-
-    def together(*place: str) -> torch.Tensor:
-        found: list[float] = []
-        for run in runs:
-            here: Any = run
-            for key in place:
-                here = here[key]
-            found += here
-        return torch.tensor(found)
-
-    row: dict[str, Any] = {"cell": cell.values, "seeds": [run.seed for run in cell.recipes], "runs": runs}
-    row["measure"] = runs[0]["measure"]
-    row["prompts"] = {name: _interval(mean(together("prompts", name))) for name in runs[0]["prompts"]}
-    if "ceiling" in runs[0]:
-        parts = (together("prompts", "perfect"), together("floor"), together("ceiling"))
-        row["obedience"] = _interval(obedience(*parts))
-    row["since"] = [run["since"] for run in runs]
-    row["parameters"] = runs[0]["parameters"]
-    taken = [run["seconds"] for run in runs if run["seconds"] is not None]
-    row["seconds"] = statistics.median(taken) if taken else None
-    row["memory"] = max(run["memory"] for run in runs)
-    return row
-
-
-def _interval(estimate: Any) -> dict[str, float]:
-    return {"value": estimate.value, "low": estimate.low, "high": estimate.high}
-
-
-def _table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Markdown: a line a version."""
-    names = list(rows[0]["cell"]) or ["version"]
-    prompts = list(rows[0]["prompts"])
-    measure = rows[0]["measure"]
-    heads = [*names, "obeys since step", *(f"{measure}, {name} prompt" for name in prompts), "floor to ceiling"]
-    heads += ["parameters", "s a step", "memory"]
-    lines = ["| " + " | ".join(heads) + " |", "|" + " --- |" * len(heads)]
-    for row in rows:
-        scores = [_told(row["prompts"][name], ".3f") for name in prompts]
-        since = [str(step) if step is not None else "never" for step in row["since"]]
-        cost = ["–" if row["seconds"] is None else f"{row['seconds']:.2f}", f"{row['memory'] / 2**30:.2f} GB"]
-        values = [*(row["cell"].values() or ["as it is"]), ", ".join(since), *scores]
-        values += [
-            _told(row["obedience"], ".0f") + " %" if "obedience" in row else "–",
-            f"{row['parameters']:,}",
-            *cost,
-        ]
-        lines.append("| " + " | ".join(values) + " |")
-    return "\n".join(lines)
-
-
-def _told(interval: Mapping[str, float], form: str) -> str:
-    value, low, high = (format(interval[name], form) for name in ("value", "low", "high"))
-    return f"{value} [{low}, {high}]"
-
-
-def _sheet(every: "Sequence[Cell]") -> "Tensor":
-    """What the first seed of each version draws, under the maps."""
-    import torch
-
-    from underdraw import images
-    from underdraw.generation.sheets import Cell, Row, sheet
-
-    rows = []
-    for cell in every:
-        path = Path(cell.recipes[0].output) / DRAWN
-        if path.exists():
-            shown = images.read(path)
-            size = (min(shown.shape[-1], 960), shown.shape[-2] * min(shown.shape[-1], 960) // shown.shape[-1])
-            rows.append(Row(cell.name, [Cell(images.resize(shown, size, "area")[0])]))
-    if not rows:
-        return torch.ones(3, 16, 16)
-    width, height = (max(row.cells[0].picture.shape[place] for row in rows) for place in (-1, -2))
-    return sheet(rows, title="under the maps above them", cell=(int(width), int(height)))
 
 
 COMMANDS = (ablate,)

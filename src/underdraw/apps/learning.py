@@ -21,18 +21,18 @@ def train(
     minutes: Annotated[float | None, Option(help="Train that long, keep a checkpoint, stop.")] = None,
     as_json: Annotated[bool, Option("--json", help="One JSON object at the end on stdout.")] = False,
 ) -> None:
-    """Train a VAE, a CLIP, a base or a ControlNet. Called again, it goes on where it stopped."""
+    """Train a VAE, a CLIP, a base, a ControlNet, a LoRA or a word. Called again, it goes on where it stopped."""
     from rich.console import Console
 
     from underdraw.config import load
     from underdraw.evaluation.watching import watcher
-    from underdraw.training.control import ControlTask
+    from underdraw.training.mapped import MapTask
     from underdraw.training.page import Page
-    from underdraw.training.processes import first
+    from underdraw.training.processes import divided, first
     from underdraw.training.recipe import Recipe
     from underdraw.training.tasks import build_task
     from underdraw.training.trackers import tracked
-    from underdraw.training.trainer import Watcher
+    from underdraw.training.trainer import Watcher, resumed
     from underdraw.training.trainer import train as run
     from underdraw.training.watchers import Checkpoints, Sheets, log, progress, swapped
 
@@ -42,16 +42,20 @@ def train(
     say(f"reading the pictures of {', '.join(told.data.folders)}")
     task = build_task(told)
     with progress(Console(stderr=True), told.steps) as shown, tracked(told) as trackers:
-        watchers: list[Watcher] = [log, shown, *trackers, Checkpoints(), Sheets()]
-        if isinstance(task, ControlTask) and told.watch.steps:
-            watchers.append(watcher(task, told.watch, say))
+        watchers: list[Watcher] = [log, shown, *trackers, Checkpoints()]
+        if not divided():  # what is divided among processes can't be looked at by one of them
+            watchers.append(Sheets())
+            if isinstance(task, MapTask) and told.watch.steps:
+                watchers.append(watcher(task, told.watch, say))
         watchers.append(Page())
         state = run(task, told, watchers, math.inf if minutes is None else minutes)
+    if divided():
+        state = resumed(build_task(told), told)
     export = state.folder / "export"
     if not first():
         return
     with swapped(state):
-        task.export(export)
+        state.task.export(export)
     facts = {"folder": str(export), "step": state.step, "steps": told.steps}
     result(f"{export}  step {state.step} of {told.steps}", facts, as_json)
 

@@ -19,7 +19,7 @@ GIB = 2**30
 
 
 def plan(
-    recipe: Annotated[Path, Argument(metavar="RECIPE.toml", help="A ControlNet's or a denoiser's.")],
+    recipe: Annotated[Path, Argument(metavar="RECIPE.toml", help="Of a ControlNet, base, LoRA or fine-tuning.")],
     overrides: Annotated[
         list[str] | None, Argument(metavar="[KEY=VALUE]...", help="Laid over the recipe: batch=4")
     ] = None,

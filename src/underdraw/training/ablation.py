@@ -9,7 +9,8 @@ from pathlib import Path
 
 from underdraw.config import load
 from underdraw.errors import ConfigError
-from underdraw.training.recipe import ControlRun, Recipe
+from underdraw.model.targets import TARGETS
+from underdraw.training.recipe import MapRun, Recipe
 
 __all__ = ["Axis", "Cell", "axes", "cells"]
 
@@ -22,12 +23,17 @@ KEYS = {
     "condition": "learn.condition",
 }
 """What axes are called, beside the keys of a recipe themselves and `policy`."""
+LORA = ("learn.lora.rank=16", f"learn.lora.targets={list(TARGETS.names())}")
 POLICIES = {
     "locked": (),
     "decoder": ("learn.unlock=decoder", "learn.merged=false"),
     "all": ("learn.unlock=all", "learn.merged=false"),
     "only-middle": ("learn.control.branch.sites=middle",),
+    "control-lora": LORA,
+    "beside": ("learn.task=beside",),
+    "beside-lora": ("learn.task=beside", *LORA),
 }
+"""What learns: of the control and the base, or (beside) of a base that does without a control."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +54,7 @@ class Axis:
 
 @dataclass(frozen=True)
 class Cell:
-    """One version of a recipe. values: by axis, of those that differ. recipes: a run for each seed."""
+    """One version of a recipe. values: by axis, where they are not the recipe's own. recipes: a run for each seed."""
 
     values: dict[str, str]
     recipes: tuple[Recipe, ...]
@@ -57,6 +63,11 @@ class Cell:
     def name(self) -> str:
         """Its values in words."""
         return " ".join(f"{axis}={value}" for axis, value in self.values.items()) or "as it is"
+
+    @property
+    def seeds(self) -> list[int]:
+        """Of its runs."""
+        return [run.seed for run in self.recipes]
 
 
 def axes(told: Sequence[str]) -> list[Axis]:
@@ -77,22 +88,26 @@ def axes(told: Sequence[str]) -> list[Axis]:
 def cells(path: Path, found: Sequence[Axis], seeds: int, output: Path) -> Iterator[Cell]:
     """Every combination of the axes' values, with a run for each seed beside each other in `output/runs`.
 
+    A value that is the recipe's own is not named, so that the recipe as it is has one name, whatever is compared.
     Raises ConfigError for a recipe that is not a ControlNet's, or values that do not fit it.
     """
+    own = load(Recipe, path)
     for values in itertools.product(*(axis.values for axis in found)):
-        chosen = dict(zip((axis.name for axis in found), values, strict=True))
-        laid = [told for axis in found for told in axis.overrides(chosen[axis.name])]
-        differs = {axis.name: chosen[axis.name] for axis in found if len(axis.values) > 1}
-        first = load(Recipe, path, laid)
-        if not isinstance(first.learn, ControlRun):
-            raise ConfigError(
-                f"{path} is a recipe of {first.learn.task}; ablations are of ControlNets (task = control)"
-            )
-        if not first.watch.steps:
-            raise ConfigError("watch.steps = 0: a run that is never looked at can't be compared; give a number")
+        chosen = list(zip(found, values, strict=True))
+        laid = [told for axis, value in chosen for told in axis.overrides(value)]
+        _refuse(load(Recipe, path, laid), path)
+        differs = {axis.name: value for axis, value in chosen if load(Recipe, path, axis.overrides(value)) != own}
         name = re.sub(r"[^\w.=+-]+", "-", "+".join(f"{axis}={value}" for axis, value in differs.items())) or "plain"
         runs = [
             load(Recipe, path, [*laid, f"output={json.dumps(str(output / 'runs' / f'{name}+{seed}'))}", f"seed={seed}"])
-            for seed in range(first.seed, first.seed + seeds)
+            for seed in range(own.seed, own.seed + seeds)
         ]
         yield Cell(differs, tuple(runs))
+
+
+def _refuse(recipe: Recipe, path: Path) -> None:
+    """Raises ConfigError for what cannot be compared."""
+    if not isinstance(recipe.learn, MapRun):
+        raise ConfigError(f"{path} is a recipe of {recipe.learn.task}; ablations are of ControlNets (task = control)")
+    if not recipe.watch.steps:
+        raise ConfigError("watch.steps = 0: a run that is never looked at can't be compared; give a number")

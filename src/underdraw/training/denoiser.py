@@ -11,11 +11,11 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from underdraw.data.batches import PictureSet
 from underdraw.data.buckets import Size
 from underdraw.errors import CheckpointError
-from underdraw.model import Backbone, Control, ControlNet, Process, predict
+from underdraw.model import Backbone, Control, ControlNet, Process
 from underdraw.training.latents import LatentSet
-from underdraw.training.objective import denoising_loss, draw_batch, mask_of
+from underdraw.training.objective import denoising_loss, draw_batch, mask_of, predicted
 from underdraw.training.pictures import WHOLE, Share, samples, sizes, spread
-from underdraw.training.precision import Float32Attention, channels_last, recomputed
+from underdraw.training.precision import fit
 from underdraw.training.recipe import Denoiser, Recipe
 from underdraw.training.sheets import mosaic
 
@@ -68,11 +68,8 @@ class DenoiserTask:
         unet = build_unet(config, vae.config.latent_channels, size, text_encoder.config.hidden_size)
         if config.warm_start:
             warm_up(unet, Backbone.load(config.warm_start).unet, config.warm_start)
-        if recipe.precision == "bf16" and recipe.device == "cpu":
-            unet.set_attn_processor(Float32Attention())
-        if recipe.checkpointing:
-            recomputed(unet)
-        self.module: nn.Module = channels_last(unet.to(recipe.device))
+        fit(unet.to(recipe.device), recipe)
+        self.module: nn.Module = unet
         self.backbone = Backbone(
             unet=unet,
             process=Process.from_config(self.scheduler.config),
@@ -90,7 +87,7 @@ class DenoiserTask:
         drawn = draw_batch(
             self.latents, seen.indices, seen.draws, self.backbone.process, self.config, self.recipe.device, mask
         )
-        prediction = predict(self.backbone.unet, drawn.noisy, drawn.timestep, drawn.text)
+        prediction = predicted(self.backbone, drawn.noisy, drawn.timestep, drawn.text)
         return {"denoise": denoising_loss(prediction, drawn, self.backbone.process, self.config)}
 
     def sheet(self) -> Tensor:
@@ -116,33 +113,45 @@ def warm_up(learner: nn.Module, before: nn.Module, where: str) -> None:
 
 @torch.no_grad()
 def sketch(
-    backbone: Backbone, captions: list[str], size: Size, seed: int, control: tuple[ControlNet, Tensor] | None = None
+    backbone: Backbone,
+    captions: list[str],
+    size: Size,
+    seed: int,
+    control: tuple[ControlNet, Tensor] | None = None,
+    beside: Tensor | None = None,
 ) -> Tensor:
     """Quick looks B×3×height×width during a training: 20 DDIM steps at guidance 4, noise from `seed`.
 
-    size: (width, height). control: a net, and a map for each caption. Few at once where pictures are large.
+    size: (width, height). control: a net, and a map for each caption. beside: B×C×h×w, seen beside the latents. Few at
+    once where pictures are large.
     """
     side = [length // backbone.factor for length in reversed(size)]
-    shape = (len(captions), backbone.unet.config.in_channels, *side)
+    shape = (len(captions), backbone.unet.config.out_channels, *side)
     latents = torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(backbone.device)
     together = max(1, LOOKED // (size[0] * size[1]))
     drawn = []
     for start in range(0, len(captions), together):
         part = slice(start, start + together)
         shown = None if control is None else (control[0], control[1][part])
-        drawn.append(_sketched(backbone, captions[part], latents[part], shown))
+        seen = latents.new_empty(len(captions), 0, *side) if beside is None else beside
+        drawn.append(_sketched(backbone, captions[part], latents[part], shown, seen[part]))
     return torch.cat(drawn)
 
 
 def _sketched(
-    backbone: Backbone, captions: list[str], latents: Tensor, control: tuple[ControlNet, Tensor] | None
+    backbone: Backbone,
+    captions: list[str],
+    latents: Tensor,
+    control: tuple[ControlNet, Tensor] | None,
+    beside: Tensor,
 ) -> Tensor:
     scheduler = DDIMScheduler.from_config(backbone.scheduler)
     scheduler.set_timesteps(20)
     controls = () if control is None else (Control(control[0], control[1].to(backbone.device)).prepared(),)
     text, empty = backbone.encode_text(captions), backbone.empty_text(len(captions))
     for timestep in scheduler.timesteps:
-        free, bound = (predict(backbone.unet, latents, timestep, told, controls) for told in (empty, text))
+        seen = torch.cat([latents, beside], 1)
+        free, bound = (predicted(backbone, seen, timestep, told, controls).float() for told in (empty, text))
         latents = scheduler.step(free + 4.0 * (bound - free), timestep, latents).prev_sample
     return backbone.decode_latents(latents).cpu()
 

@@ -15,7 +15,7 @@ from underdraw.model import Backbone, Moments, Text
 from underdraw.training.pictures import Pictures, sizes, subset
 from underdraw.training.processes import in_turn
 
-__all__ = ["CHUNK", "LatentSet", "encode_captions", "encode_moments", "one_shelf"]
+__all__ = ["CHUNK", "LatentSet", "digest", "encode_captions", "encode_moments", "one_shelf"]
 
 PIXELS = 2**18
 """Pixels that go through the VAE at once: its widest features take 128 times as much."""
@@ -72,8 +72,8 @@ def encode_moments(backbone: Backbone, pictures: Pictures, cache: Path) -> tuple
     """The moments of all pictures, a shelf a bucket, and where on them each picture is."""
     weights = list(backbone.vae.state_dict().values())
     if isinstance(pictures, PictureSet):
-        return [_moments(backbone, pictures, _hash([pictures.pixels, *weights]), cache)], one_shelf(len(pictures))
-    shelves, places, key = [], torch.zeros(len(pictures), 2, dtype=torch.long), _hash(weights)
+        return [_moments(backbone, pictures, digest([pictures.pixels, *weights]), cache)], one_shelf(len(pictures))
+    shelves, places, key = [], torch.zeros(len(pictures), 2, dtype=torch.long), digest(weights)
     for shelf, rows in enumerate(pictures.buckets):
         part = subset(pictures, rows)
         shelves.append(_moments(backbone, part, f"{part.content_key}-{key}", cache))
@@ -103,7 +103,7 @@ def _moments(backbone: Backbone, pictures: Pictures, key: str, cache: Path) -> M
 def encode_captions(backbone: Backbone, captions: Sequence[str], cache: Path) -> Tensor:
     """M×L×W bf16 states of all captions."""
     text = torch.frombuffer(bytearray("\n".join(captions).encode()), dtype=torch.uint8)
-    key = _hash([text, *backbone.text_encoders[0].state_dict().values()])
+    key = digest([text, *backbone.text_encoders[0].state_dict().values()])
 
     def encode() -> dict[str, Tensor]:
         parts = [
@@ -118,15 +118,16 @@ def _kept(path: Path, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor
     with in_turn():
         if path.exists():
             return load_tensors(path)
-        with torch.no_grad():
-            made = make()
+        with torch.no_grad():  # laid out as they are when they are read: a convolution's last bits hang on it
+            made = {name: tensor.contiguous() for name, tensor in make().items()}
         with atomic(path) as draft:
             save_tensors(made, draft)
         return made
 
 
-def _hash(tensors: Iterable[Tensor]) -> str:
-    digest = hashlib.blake2b(digest_size=8)
+def digest(tensors: Iterable[Tensor]) -> str:
+    """By what the bytes of tensors are known."""
+    found = hashlib.blake2b(digest_size=8)
     for tensor in tensors:
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
+        found.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return found.hexdigest()

@@ -1,19 +1,19 @@
 """The denoising objective: what a step draws at random, and how the error is weighted."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from underdraw import images
 from underdraw.errors import ConfigError
-from underdraw.model import Process, Text
+from underdraw.model import Backbone, Control, Process, Text, predict
 from underdraw.training.latents import LatentSet
 from underdraw.training.pictures import Pictures
 from underdraw.training.recipe import Objective
 
-__all__ = ["Draw", "denoising_loss", "draw_batch", "mask_of"]
+__all__ = ["Draw", "denoising_loss", "draw_batch", "mask_of", "predicted"]
 
 
 @dataclass(frozen=True)
@@ -87,6 +87,14 @@ def _caption(rows: Sequence[int], draw: torch.Generator, dropout: float) -> int:
     if other < 0.5 or len(rows) == 1:
         return rows[0]
     return rows[1 + int(torch.randint(len(rows) - 1, (), generator=draw))]
+
+
+def predicted(
+    backbone: Backbone, noisy: Tensor, timestep: Tensor, text: Text, controls: Sequence[Control] = ()
+) -> Tensor:
+    """The prediction B×C×h×w for float32 latents and text, in the precision in which the U-Net is kept."""
+    heard = replace(text, states=text.states.to(backbone.dtype))
+    return predict(backbone.unet, noisy.to(backbone.dtype), timestep, heard, controls)
 
 
 def denoising_loss(prediction: Tensor, drawn: Draw, process: Process, objective: Objective) -> Tensor:

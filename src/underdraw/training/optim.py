@@ -6,17 +6,27 @@ from typing import Any
 import torch
 from torch import nn
 
-from underdraw.errors import MissingExtra
-from underdraw.training.recipe import Optimizer
+from underdraw.errors import ConfigError, MissingExtra
+from underdraw.training.processes import divided
+from underdraw.training.recipe import Optimizer, Recipe
+from underdraw.training.rounding import RoundedAdamW
 
 __all__ = ["build_optimizer", "learning_rate"]
 
 Parameters = Iterable[nn.Parameter]
 
 
-def build_optimizer(parameters: Parameters, chosen: Optimizer) -> torch.optim.Optimizer:
-    """The optimizer of a recipe over the parameters that learn. Raises MissingExtra for 8 bits without its package."""
-    return OPTIMIZERS[chosen.kind]([parameter for parameter in parameters if parameter.requires_grad], chosen)
+def build_optimizer(parameters: Parameters, recipe: Recipe) -> torch.optim.Optimizer:
+    """The optimizer of a recipe over the parameters that learn.
+
+    Raises MissingExtra for 8 bits without its package, ConfigError for one that can't keep its weights in bf16.
+    """
+    learning, chosen = [parameter for parameter in parameters if parameter.requires_grad], recipe.optimizer
+    if recipe.precision != "bf16-weights":
+        return OPTIMIZERS[chosen.kind](learning, chosen)
+    if chosen.kind != "adamw":
+        raise ConfigError(f"precision = bf16-weights is learnt by adamw, not by {chosen.kind}; choose one of the two")
+    return RoundedAdamW(learning, chosen.lr, chosen.betas, chosen.weight_decay, recipe.seed)
 
 
 def _adamw(parameters: Parameters, chosen: Optimizer) -> torch.optim.Optimizer:
@@ -28,7 +38,8 @@ def _adam(parameters: Parameters, chosen: Optimizer) -> torch.optim.Optimizer:
 
 
 def _sgd(parameters: Parameters, chosen: Optimizer) -> torch.optim.Optimizer:
-    return torch.optim.SGD(parameters, chosen.lr, chosen.betas[0], weight_decay=chosen.weight_decay, fused=True)
+    fused = not divided()  # torch has no fused kernel of it for weights that are divided among processes
+    return torch.optim.SGD(parameters, chosen.lr, chosen.betas[0], weight_decay=chosen.weight_decay, fused=fused)
 
 
 def _adafactor(parameters: Parameters, chosen: Optimizer) -> torch.optim.Optimizer:

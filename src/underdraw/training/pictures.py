@@ -78,11 +78,14 @@ def samples(pictures: Pictures, seed: int, step: int, batch: int, share: Share =
 def learnt(data: Data, buckets: bool) -> Pictures:
     """What a training learns from; prepared data is read from its shards where the task knows of buckets.
 
-    Raises InputError for what cannot be read, and for fewer pictures than the recipe wants.
+    Raises InputError for what cannot be read, and for fewer pictures than the recipe wants; ConfigError for mirrors
+    where there are none.
     """
     found: Pictures
     if buckets and all(map(is_prepared, data.folders)):
-        found = ShardSet.load(data.folders, data.split, data.maps)
+        found = ShardSet.load(data.folders, data.split, data.maps, mirror=data.mirror)
+    elif data.mirror:
+        raise ConfigError("data.mirror = true wants prepared data, and a ControlNet or a LoRA that learns from it")
     else:
         found = load_pictures(data.folders, data.split, data.maps)
     if data.pictures is None:

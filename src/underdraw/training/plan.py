@@ -7,27 +7,22 @@ hollow tensors (`training.probe`); the time of a step is that of its operations,
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import Tensor, nn
-from transformers import CLIPTextConfig, CLIPTextModel
 
 from underdraw.data.batches import PictureSet, generators
-from underdraw.errors import ConfigError
-from underdraw.model import Moments, Process, Text, apply_policy, build, decode, encode
-from underdraw.model.folders import read_json
+from underdraw.model import Moments, Process
 from underdraw.training.census import Census, census
-from underdraw.training.control import Unlocked, fit
-from underdraw.training.denoiser import LOOKED, build_unet
+from underdraw.training.denoiser import LOOKED
+from underdraw.training.dummies import Parts, latents, learning, loss, networks, predicted
 from underdraw.training.hints import Hints
 from underdraw.training.latents import PIXELS, LatentSet, one_shelf
 from underdraw.training.objective import draw_batch
 from underdraw.training.optim import build_optimizer
 from underdraw.training.probe import Probe, hollow, probing
-from underdraw.training.recipe import ControlRun, Denoiser, Recipe
+from underdraw.training.recipe import ControlRun, Recipe
 
 __all__ = ["Plan", "foresee", "remedies"]
 
@@ -56,31 +51,20 @@ class Plan:
         return self.start + max(self.stages.values())
 
 
-@dataclass
-class _Parts:
-    """The hollow networks of a run: `module` learns."""
-
-    unet: Any
-    vae: Any
-    text: Any
-    net: Any
-    module: nn.Module
-
-
 def foresee(recipe: Recipe, start: int, timed: bool = True) -> Plan:
-    """The plan of a ControlNet's or a denoiser's run. start: bytes that the process holds before it begins.
+    """The plan of a ControlNet's, a denoiser's, a LoRA's or a fine-tuning's run.
 
-    Raises ConfigError for other tasks, InputError or CheckpointError for pictures and bases that are not there.
+    start: bytes that the process holds before it begins. Raises ConfigError for other tasks, InputError or
+    CheckpointError for pictures and bases that are not there.
     """
-    if not isinstance(recipe.learn, ControlRun | Denoiser):
-        raise ConfigError(f"plan knows of runs of control and denoiser, not of {recipe.learn.task}")
+    learn = learning(recipe)
     seen = census(recipe.data, recipe.output)
     if recipe.threads:
         torch.set_num_threads(recipe.threads)
     with torch.device("meta"):
-        parts = _parts(recipe, recipe.learn, seen)
+        parts = networks(recipe, learn, seen)
     with probing() as probe:
-        for module in filter(None, (parts.unet, parts.vae, parts.text, parts.net)):
+        for module in filter(None, (parts.unet, parts.vae, parts.text, parts.net, parts.module)):
             hollow(module)
         held, stages = _run(recipe, parts, seen, probe)
     data = _data(parts, seen)
@@ -94,28 +78,7 @@ def foresee(recipe: Recipe, start: int, timed: bool = True) -> Plan:
     return Plan(held, stages, start, seconds, probe.operations())
 
 
-def _parts(recipe: Recipe, learn: ControlRun | Denoiser, seen: Census) -> _Parts:
-    """The networks on the meta device, laid out as the run does it."""
-    base = Path(learn.base) if isinstance(learn, ControlRun) else None
-    vae_folder, text_folder = (base / "vae", base / "text_encoder") if base else (Path(learn.vae), Path(learn.clip))  # type: ignore[union-attr]
-    vae = AutoencoderKL.from_config(read_json(vae_folder / "config.json")).requires_grad_(False).eval()
-    told = read_json(text_folder / "config.json")
-    text = CLIPTextModel(CLIPTextConfig(**told.get("text_config", told))).requires_grad_(False).eval()
-    factor = 2 ** (len(vae.config.block_out_channels) - 1)
-    if isinstance(learn, Denoiser):
-        unet = build_unet(learn, vae.config.latent_channels, seen.size[0] // factor, text.config.hidden_size)
-        fit(unet, recipe)
-        return _Parts(unet, vae, text, None, unet)
-    assert base is not None
-    unet = UNet2DConditionModel.from_config(read_json(base / "unet" / "config.json"))
-    policy = apply_policy(unet, learn.unlock or "locked")
-    net = build(unet, factor, learn.control_of(Hints(learn).channels))
-    for part in (unet, net):
-        fit(part, recipe)
-    return _Parts(unet, vae, text, net, Unlocked(net, unet, policy.unlocked) if learn.unlock else net)
-
-
-def _run(recipe: Recipe, parts: _Parts, seen: Census, probe: Probe) -> tuple[dict[str, int], dict[str, int]]:
+def _run(recipe: Recipe, parts: Parts, seen: Census, probe: Probe) -> tuple[dict[str, int], dict[str, int]]:
     """What is held all the time, and at most in each stage, on the device that the run learns on."""
     held = {"weights": probe.live}
     stages: dict[str, int] = {}
@@ -123,7 +86,8 @@ def _run(recipe: Recipe, parts: _Parts, seen: Census, probe: Probe) -> tuple[dic
         if not seen.cached:
             _encode(parts, seen)
     stages["encoding the pictures"] = peak()
-    average = {name: torch.empty_like(value) for name, value in parts.module.state_dict().items()}
+    weights = {name: value for name, value in parts.module.state_dict().items() if value.is_floating_point()}
+    average = {name: torch.empty_like(value, dtype=torch.float32) for name, value in weights.items()}
     held["moving average"] = probe.live - held["weights"]
     take_step = _optimizer(recipe, [each for each in parts.module.parameters() if each.requires_grad])
     with probe.peaking() as peak:
@@ -131,14 +95,15 @@ def _run(recipe: Recipe, parts: _Parts, seen: Census, probe: Probe) -> tuple[dic
             probe.weight = turn * recipe.accumulate
             before = probe.live
             for _ in range(min(2, recipe.accumulate)):
-                _losses(recipe, parts, seen).backward()
+                loss(recipe, parts, seen).backward()
                 probe.weight = 0
             gradients = probe.live - before
             probe.weight = turn
             nn.utils.clip_grad_norm_(parts.module.parameters(), recipe.optimizer.clip)
             take_step()
             parts.module.zero_grad()
-            torch._foreach_lerp_(list(average.values()), [value.detach() for value in average.values()], 0.5)
+            for name, value in weights.items():
+                average[name].lerp_(value.detach().float(), 0.5)
             probe.weight = 0
     stages["a step"] = peak()
     held |= {"gradients": gradients, "optimizer": probe.live - held["weights"] - held["moving average"]}
@@ -156,7 +121,7 @@ def _optimizer(recipe: Recipe, parameters: list[nn.Parameter]) -> Callable[[], A
     """What takes a step. Optimizers that look at numbers on their way only make their states."""
     kind, states = recipe.optimizer.kind, list[Tensor]()
     if kind not in ("adafactor", "adamw8bit"):
-        return build_optimizer(parameters, recipe.optimizer).step
+        return build_optimizer(parameters, recipe).step
 
     def step() -> None:
         for each in parameters if not states else ():
@@ -171,77 +136,47 @@ def _optimizer(recipe: Recipe, parameters: list[nn.Parameter]) -> Callable[[], A
     return step
 
 
-def _losses(recipe: Recipe, parts: _Parts, seen: Census) -> Tensor:
-    """One part of a batch, forward."""
-    count = max(1, recipe.batch // recipe.accumulate)
-    with torch.autocast("cpu", torch.bfloat16, enabled=recipe.precision == "bf16"):
-        prediction, wanted = _predicted(parts, seen, count)
-    return (prediction.float() - wanted).square().mean((1, 2, 3)).mean()
-
-
-def _predicted(parts: _Parts, seen: Census, count: int) -> tuple[Tensor, Tensor]:
-    """The prediction of so many noisy latents, and what it is compared with."""
-    latents, noise = _latents(parts, seen, count), _latents(parts, seen, count)
-    noisy = latents + noise
-    length = parts.text.config.max_position_embeddings
-    text = Text(torch.empty(count, length, parts.text.config.hidden_size))
-    level = torch.empty(count, dtype=torch.long)
-    encoding = encode(parts.unet, noisy, level, text)
-    deltas = {}
-    if parts.net is not None:
-        maps = torch.empty(count, parts.net.branch.hint_channels, seen.size[1], seen.size[0])
-        spoken = parts.net(encoding, parts.net.embed(maps), noisy, level, text)
-        deltas = {name: (delta * 1.0).to(delta.dtype) for name, delta in spoken.items()}
-    return decode(parts.unet, encoding.plus(deltas)), noise
-
-
-def _latents(parts: _Parts, seen: Census, count: int) -> Tensor:
-    factor = 2 ** (len(parts.vae.config.block_out_channels) - 1)
-    return torch.empty(count, parts.unet.config.in_channels, seen.size[1] // factor, seen.size[0] // factor)
-
-
-def _encode(parts: _Parts, seen: Census) -> None:
+def _encode(parts: Parts, seen: Census) -> None:
     """A chunk of pictures through the VAE."""
     count = min(seen.count, max(1, PIXELS // (seen.size[0] * seen.size[1])))
     parts.vae.encode(torch.empty(count, 3, seen.size[1], seen.size[0]))
 
 
-def _look(parts: _Parts, seen: Census) -> None:
+def _look(parts: Parts, seen: Census) -> None:
     """As many pictures as are sketched at once, drawn and decoded."""
     count = max(1, min(24, LOOKED // (seen.size[0] * seen.size[1])))
-    _predicted(parts, seen, count)
-    parts.vae.decode(_latents(parts, seen, count))
+    predicted(parts, seen, count)
+    parts.vae.decode(latents(parts, seen, count))
 
 
-def _data(parts: _Parts, seen: Census) -> int:
+def _data(parts: Parts, seen: Census) -> int:
     """Bytes of pictures and maps, of latents (means and deviations), and of captions in half precision."""
     words = int(parts.text.config.max_position_embeddings * parts.text.config.hidden_size)
-    latents = 2 * 4 * int(parts.unet.config.in_channels)
-    factor = int(2 ** (len(parts.vae.config.block_out_channels) - 1))
-    return seen.bytes + seen.count * latents * seen.size[0] * seen.size[1] // factor**2 + 2 * words * seen.captions
+    numbers = 2 * 4 * int(parts.unet.config.in_channels)
+    area = seen.size[0] * seen.size[1] // parts.factor**2
+    return seen.bytes + seen.count * numbers * area + 2 * words * seen.captions
 
 
-def _draws(recipe: Recipe, parts: _Parts, seen: Census) -> float:
+def _draws(recipe: Recipe, parts: Parts, seen: Census) -> float:
     """Seconds a step for drawing noise, timesteps and maps: done, on noise."""
-    learn, batch = recipe.learn, recipe.batch
-    assert isinstance(learn, ControlRun | Denoiser)
-    factor = 2 ** (len(parts.vae.config.block_out_channels) - 1)
-    mean = torch.zeros(batch, parts.unet.config.in_channels, seen.size[1] // factor, seen.size[0] // factor)
+    learn, batch = learning(recipe), recipe.batch
+    mean = torch.zeros_like(latents(parts, seen, batch))
     words = (parts.text.config.max_position_embeddings, parts.text.config.hidden_size)
     states = torch.zeros(1, *words, dtype=torch.bfloat16)
-    latents = LatentSet([Moments(mean, mean)], one_shelf(batch), states, [[0]] * batch)
+    kept = LatentSet([Moments(mean, mean)], one_shelf(batch), states, [[0]] * batch)
     noise = torch.randint(256, (batch, 3, seen.size[1], seen.size[0]), dtype=torch.uint8)
     maps = dict.fromkeys(recipe.data.maps, noise)
-    pictures = PictureSet(noise, [[""]] * batch, maps, {}, [{}] * batch)
+    has = dict.fromkeys(maps, torch.ones(batch, dtype=torch.bool))
+    pictures = PictureSet(noise, [[""]] * batch, maps, has, [{}] * batch)
     rows, process = torch.arange(batch), Process.from_config({"beta_schedule": "scaled_linear"})
 
     def draw() -> None:
         sources = generators(0, 0, range(batch))
-        draw_batch(latents, rows, sources, process, learn)
+        draw_batch(kept, rows, sources, process, learn)
         if isinstance(learn, ControlRun):
             Hints(learn)(pictures, rows, sources)
 
-    return _quickest(draw)
+    return parts.together * _quickest(draw)
 
 
 def _quickest(work: Callable[[], None], rounds: int = 2) -> float:
@@ -279,7 +214,9 @@ def _savings(recipe: Recipe) -> list[tuple[str, dict[str, Any]]]:
         found.append(("checkpointing=true", {"checkpointing": True}))
     if recipe.precision == "fp32":
         found.append(("precision=bf16", {"precision": "bf16"}))
-    if recipe.optimizer.kind in ("adam", "adamw"):
+    if recipe.optimizer.kind == "adamw":
+        found.append(("precision=bf16-weights", {"precision": "bf16-weights"}))
+    elif recipe.optimizer.kind == "adam":
         found.append(
             ("optimizer.kind=adafactor", {"optimizer": recipe.optimizer.model_copy(update={"kind": "adafactor"})})
         )

@@ -9,9 +9,31 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-__all__ = ["Float32Attention", "channels_last", "recomputed", "use_float32_attention"]
+from underdraw.training.recipe import Recipe
+
+__all__ = ["Float32Attention", "channels_last", "computing", "fit", "recomputed", "use_float32_attention"]
 
 M = TypeVar("M", bound=nn.Module)
+
+
+HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
+"""What layers compute in while their weights are float32."""
+
+
+def computing(recipe: Recipe, device: str) -> torch.autocast:
+    """Within it layers compute as the recipe says. device: the type of the device."""
+    return torch.autocast(device, HALF.get(recipe.precision), enabled=recipe.precision in HALF)
+
+
+def fit(module: nn.Module, recipe: Recipe) -> None:
+    """Lay a network out, and set its precision, attention and memory, as the recipe and the device want them."""
+    if recipe.precision != "fp32" and recipe.device == "cpu":
+        use_float32_attention(module)
+    if recipe.precision == "bf16-weights":
+        module.to(torch.bfloat16)
+    if recipe.checkpointing:
+        recomputed(module)
+    channels_last(module)
 
 
 def channels_last(module: M) -> M:
@@ -35,7 +57,7 @@ def use_float32_attention(module: nn.Module) -> None:
 
 
 class Float32Attention:
-    """Diffusers' attention with the softmax product in fp32 under bf16 autocast.
+    """Diffusers' attention with the softmax product in fp32, whatever the layers around it compute in.
 
     The backward pass of bf16 attention on CPUs is several times slower than that of fp32.
     """
@@ -61,5 +83,5 @@ class Float32Attention:
         )
         with torch.autocast(hidden_states.device.type, enabled=False):
             mixed = functional.scaled_dot_product_attention(query.float(), key.float(), value.float())
-        out: Tensor = attention.to_out[0](mixed.transpose(1, 2).flatten(2))
+        out: Tensor = attention.to_out[0](mixed.transpose(1, 2).flatten(2).to(query.dtype))
         return out

@@ -120,11 +120,11 @@ def probing() -> Iterator[Probe]:
 
 
 def hollow(module: nn.Module) -> None:
-    """Bring a module from the meta device among the hollow ones, on the CPU."""
+    """Bring a module from the meta device among the hollow ones, on the CPU; what is there already stays."""
     for part in module.modules():
         for held in (part._parameters, part._buffers):
             for name, each in held.items():
-                if each is not None:
+                if each is not None and each.device.type == "meta":
                     held[name] = _hollowed(each)  # type: ignore[assignment]
 
 
@@ -139,6 +139,8 @@ def _frozen(given: Any) -> Any:
         return Sketched(tuple(given.shape), tuple(given.stride()), given.dtype)
     if isinstance(given, list | tuple):
         return tuple(_frozen(each) for each in given)
+    if isinstance(given, torch.Generator):
+        return None
     return str(given) if isinstance(given, torch.device) else given
 
 

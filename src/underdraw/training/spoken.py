@@ -1,5 +1,6 @@
-"""Captions that are not only kept states: text encoders that learn, and SDXL's two with pooled text and sizes."""
+"""Captions that are not only kept states: what is learnt hears them anew, and SDXL hears pooled text and sizes."""
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -7,22 +8,23 @@ from pathlib import Path
 import torch
 
 from underdraw.data.buckets import Size
-from underdraw.model import Backbone, Text, join
+from underdraw.model import Backbone, Embedding, Part, Prompt, Text, join
 from underdraw.training.latents import CHUNK, LatentSet, encode_moments
 from underdraw.training.pictures import Pictures
 
-__all__ = ["Sized", "encode_spoken", "sized"]
+__all__ = ["Sized", "encode_spoken", "sized", "spelled"]
 
 
 @dataclass(frozen=True, eq=False)
 class Sized(Backbone):
-    """A backbone that is told the pictures' (width, height) with every prompt, as SDXL wants."""
+    """A backbone that is told the pictures' (width, height) with every prompt, as SDXL wants, and may know a word."""
 
     size: Size = (0, 0)
+    word: Embedding | None = None
 
     def encode_text(self, prompts: Sequence[str]) -> Text:
-        """As the backbone's, and sized."""
-        return super().encode_text(prompts).sized(*self.size)
+        """As the backbone's, with the word in its places, and sized."""
+        return self.hear([spelled(prompt, self.word) for prompt in prompts]).sized(*self.size)
 
     def empty_text(self, count: int = 1) -> Text:
         """As the backbone's, and sized."""
@@ -32,6 +34,14 @@ class Sized(Backbone):
 def sized(backbone: Backbone, size: Size) -> Sized:
     """The same backbone, told a size of pictures."""
     return Sized(**{each.name: getattr(backbone, each.name) for each in fields(Backbone)}, size=size)
+
+
+def spelled(text: str, word: Embedding | None) -> Prompt:
+    """The words as they stand, in one chunk, and a learned one wherever it stands as a whole word."""
+    if word is None:
+        return Prompt.literal(text)
+    pieces = re.split(rf"(?!(?<=\w)\w)({re.escape(word.name)})(?!(?<=\w)\w)", text)
+    return Prompt((tuple(Part(word if piece == word.name else piece) for piece in pieces),), whole=False)
 
 
 @dataclass(frozen=True)

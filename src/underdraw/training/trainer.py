@@ -14,14 +14,26 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from underdraw.errors import UnderdrawError
+from underdraw.errors import ConfigError, UnderdrawError
 from underdraw.formats.checkpoint import Checkpoint, latest, optimizer_tensors, prune, restore_optimizer
 from underdraw.training.optim import build_optimizer, learning_rate
 from underdraw.training.pictures import WHOLE, Share
-from underdraw.training.processes import count, either, first, mean_figures, mean_gradients, place
+from underdraw.training.precision import computing
+from underdraw.training.processes import (
+    count,
+    divide,
+    divided,
+    either,
+    first,
+    mean_figures,
+    mean_gradients,
+    parted,
+    place,
+    whole,
+)
 from underdraw.training.recipe import Recipe
 
-__all__ = ["State", "Task", "Watcher", "train"]
+__all__ = ["State", "Task", "Watcher", "resumed", "train"]
 
 
 class Task(Protocol):
@@ -47,6 +59,8 @@ class State:
     task: Task
     optimizer: torch.optim.Optimizer
     average: dict[str, Tensor]
+    scaler: torch.amp.GradScaler
+    """Of the losses in fp16; in any other precision it does nothing."""
     step: int = 0
     sums: dict[str, float] = field(default_factory=dict)
     """Each loss summed over the steps since the last line of the log."""
@@ -59,29 +73,30 @@ class State:
         return Path(self.recipe.output)
 
     def save(self) -> None:
-        """Write a checkpoint and forget all but the two newest; of several processes the first does it."""
-        if not first():
-            return
-        Checkpoint(
-            self.step,
-            dict(self.task.module.state_dict()),
-            self.average,
-            optimizer_tensors(self.optimizer, self.task.module),
-            {"recipe": self.recipe.model_dump(mode="json"), "sums": self.sums},
-        ).save(self.folder / "checkpoints")
-        prune(self.folder / "checkpoints", keep=2)
+        """Write a checkpoint and forget all but the two newest; of several processes, which all call it, the first."""
+        module, told = self.task.module, self.recipe.model_dump(mode="json")
+        about = {"recipe": told, "sums": self.sums, "scaler": self.scaler.state_dict()}
+        parts = (module.state_dict(), self.average, optimizer_tensors(self.optimizer, module))
+        model, average, optimizer = ({name: whole(value) for name, value in part.items()} for part in parts)
+        if first():
+            Checkpoint(self.step, model, average, optimizer, about).save(self.folder / "checkpoints")
+            prune(self.folder / "checkpoints", keep=2)
 
     def resume(self) -> None:
         """Go on from the newest checkpoint, if there is one."""
         place = latest(self.folder / "checkpoints")
         if place is None:
             return
-        checkpoint = Checkpoint.load(place)
-        self.task.module.load_state_dict(checkpoint.model)
-        restore_optimizer(self.optimizer, self.task.module, checkpoint.optimizer)
-        for name, value in checkpoint.average.items():
+        checkpoint, module = Checkpoint.load(place), self.task.module
+        module.load_state_dict(parted(checkpoint.model, module.state_dict()))
+        parameters = dict(module.named_parameters())
+        like = {name: parameters[name.partition("/")[2]] for name in checkpoint.optimizer}
+        restore_optimizer(self.optimizer, module, parted(checkpoint.optimizer, like))
+        for name, value in parted(checkpoint.average, self.average).items():
             self.average[name].copy_(value)
         self.step, self.sums = checkpoint.step, dict(checkpoint.about["sums"])
+        if scaled := checkpoint.about.get("scaler"):
+            self.scaler.load_state_dict(scaled)
 
 
 Watcher = Callable[[State, dict[str, float]], None]
@@ -95,23 +110,26 @@ def train(task: Task, recipe: Recipe, watchers: Sequence[Watcher] = (), minutes:
     checkpoint before it stays.
     """
     accelerator = Accelerator(cpu=recipe.device == "cpu")
-    state = _begin(task, recipe)
-    state.resume()
+    if divided():
+        divide(task.module)
+    state = resumed(task, recipe)
     end = time.monotonic() + 60 * minutes
     with interrupts() as asked:
         while state.step < recipe.steps and not either(bool(asked) or state.done or time.monotonic() >= end):
             for group in state.optimizer.param_groups:
                 group["lr"] = learning_rate(recipe.optimizer, state.step, recipe.steps)
             figures = _gradients(state, accelerator)
-            norm = nn.utils.clip_grad_norm_(task.module.parameters(), recipe.optimizer.clip)
-            if not all(math.isfinite(figure) for figure in (*figures.values(), float(norm))):
+            norm = whole(nn.utils.clip_grad_norm_(task.module.parameters(), recipe.optimizer.clip))
+            if not all(map(math.isfinite, figures.values())) or not (norm.isfinite() or _scaled(state)):
                 raise UnderdrawError(_lost(state))
-            state.optimizer.step()
+            state.scaler.step(state.optimizer)
+            state.scaler.update()
             state.optimizer.zero_grad()
             state.step += 1
             _average(state)
-            for watch in watchers if first() else ():
-                watch(state, figures)
+            for watch in watchers:
+                if first() or getattr(watch, "together", False):
+                    watch(state, figures)
         state.save()
     if asked:
         raise KeyboardInterrupt
@@ -123,13 +141,19 @@ def _gradients(state: State, accelerator: Accelerator) -> dict[str, float]:
     recipe, figures = state.recipe, dict[str, float]()
     for share in _shares(recipe):
         # Not accelerate's own autocast: its precision could not change within a process.
-        with torch.autocast(accelerator.device.type, torch.bfloat16, enabled=recipe.precision == "bf16"):
+        with computing(recipe, accelerator.device.type):
             losses = state.task.losses(state.step, share)
-        accelerator.backward(sum(losses.values()) / recipe.accumulate)
+        accelerator.backward(state.scaler.scale(torch.stack([*losses.values()]).sum() / recipe.accumulate))
         for name, loss in losses.items():
             figures[name] = figures.get(name, 0.0) + float(loss.detach()) / recipe.accumulate
     mean_gradients(state.task.module.parameters())
+    state.scaler.unscale_(state.optimizer)
     return mean_figures(figures)
+
+
+def _scaled(state: State) -> bool:
+    """Whether gradients in fp16 may have been scaled too far up: the step is left out then, and the scale is halved."""
+    return state.scaler.is_enabled() and state.scaler.get_scale() > 1
 
 
 def _shares(recipe: Recipe) -> list[Share]:
@@ -159,19 +183,32 @@ def interrupts() -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-def _begin(task: Task, recipe: Recipe) -> State:
-    optimizer = build_optimizer(task.module.parameters(), recipe.optimizer)
-    return State(recipe, task, optimizer, {k: v.detach().clone() for k, v in task.module.state_dict().items()})
+def resumed(task: Task, recipe: Recipe) -> State:
+    """A run at its newest checkpoint, or at its beginning."""
+    optimizer = build_optimizer(task.module.parameters(), recipe)
+    average = {name: _float32(value).clone() for name, value in task.module.state_dict().items()}
+    half = recipe.precision == "fp16"
+    if half and divided():
+        raise ConfigError("precision = fp16 can't be divided among processes; use bf16, or FSDP for none")
+    scaler = torch.amp.GradScaler(torch.device(recipe.device).type, enabled=half)
+    state = State(recipe, task, optimizer, average, scaler)
+    state.resume()
+    return state
+
+
+def _float32(value: Tensor) -> Tensor:
+    """A weight as it is averaged: in half precision so small steps would be lost."""
+    return value.detach().float() if value.is_floating_point() else value.detach()
 
 
 def _average(state: State) -> None:
     """Exponential moving average of the weights; a short memory at first, so that the beginning does not linger."""
     decay = min(state.recipe.average, (1 + state.step) / (10 + state.step))
-    live = state.task.module.state_dict()
-    floats = [name for name, value in live.items() if value.is_floating_point()]
-    torch._foreach_lerp_([state.average[name] for name in floats], [live[name].detach() for name in floats], 1 - decay)
-    for name in live.keys() - floats:
-        state.average[name].copy_(live[name])
+    for name, value in state.task.module.state_dict().items():
+        if value.is_floating_point():
+            state.average[name].lerp_(_float32(value), 1 - decay)
+        else:
+            state.average[name].copy_(value)
 
 
 def _lost(state: State) -> str:
@@ -192,7 +229,7 @@ def _lost(state: State) -> str:
             wild |= {name: loss for name, loss in losses.items() if not math.isfinite(loss)}
     for hook in hooks:
         hook.remove()
-    grown = [name for name, each in module.named_parameters() if not bool(each.isfinite().all())]
+    grown = [name for name, each in module.named_parameters() if not bool(whole(each.isfinite().all()))]
     what = "a gradient is not finite"
     if wild:
         name, loss = next(iter(wild.items()))

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from underdraw import images
 from underdraw.files import atomic
+from underdraw.training.processes import either
 from underdraw.training.sheets import plot_losses
 from underdraw.training.trainer import State
 
@@ -62,12 +63,15 @@ def read_log(path: Path) -> list[dict[str, Any]]:
 class Checkpoints:
     """A checkpoint every `checkpoint_minutes`."""
 
+    together = True
+    """Of several processes all take part: what is divided among them is gathered."""
+
     def __init__(self) -> None:
         self._last = time.monotonic()
 
     def __call__(self, state: State, figures: dict[str, float]) -> None:
         """Save when it is time."""
-        if time.monotonic() - self._last > 60 * state.recipe.checkpoint_minutes:
+        if either(time.monotonic() - self._last > 60 * state.recipe.checkpoint_minutes):
             state.save()
             self._last = time.monotonic()
 
