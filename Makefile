@@ -10,6 +10,9 @@ RECIPES ?= cpu
 PIXELS := $(if $(filter gpu,$(RECIPES)),128,64)
 WORLDS := worlds/$(PIXELS)
 ROOMS ?= 16500
+STYLES := blueprint ink
+NETS := control-lines control-geometry control-regions control-pose control-shuffle
+SHIP = $(BIN)/python recipes/embedded/ship.py $(addprefix runs/embedded/$(RECIPES)/,denoiser $(NETS))
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -23,7 +26,7 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 # Two makes at once: the second waits, and then finds the set-up done.
 LOCK := $(if $(shell command -v flock),flock $(VENV)/.lock)
 
-.PHONY: setup demo test test-slow browser browser-tests check format docs bench embedded
+.PHONY: setup demo test test-slow browser browser-tests check format docs gallery bench embedded
 
 setup: $(READY)
 	@echo "Ready: $(BIN)/underdraw --help"
@@ -77,18 +80,34 @@ format: $(READY)
 
 docs: $(READY)
 	$(BIN)/python -m docs.make
+	$(BIN)/python -m docs.ablated
+
+gallery: $(READY)
+	$(BIN)/python -m docs.gallery
 
 bench: $(READY)
 	$(BIN)/python -m bench.step
 	$(BIN)/python -m bench.annotators
 
-# Both worlds, every recipe in order, and then the package's weights. What is there already is not made again, and a
-# training that was stopped goes on. The CLIP and the reader stay with the runs: they are judges, and do not ship.
-embedded: $(WORLDS)/rooms/metadata.jsonl $(WORLDS)/stickers/metadata.jsonl
-	for run in vae clip denoiser control-canny control-depth reader; do \
+# Both worlds, every recipe in order, and then the package's weights; the styles' LoRAs learn on those. What
+# is there already is not made again, and a training that was stopped goes on. The CLIP and the readers stay with the
+# runs: they are judges, and do not ship; the single nets for canny and depth are what the families' nets start from.
+embedded: $(WORLDS)/prepared/rooms/dataset.json $(WORLDS)/prepared/stickers/dataset.json
+	for run in vae clip denoiser control-canny control-depth $(NETS) reader judge; do \
 		$(BIN)/underdraw train recipes/embedded/$(RECIPES)/$$run.toml || exit; \
 	done
-	$(BIN)/python recipes/embedded/ship.py runs/embedded/$(RECIPES)
+	$(SHIP)
+	for style in $(STYLES); do \
+		test -e $(WORLDS)/$$style/metadata.jsonl || $(BIN)/python recipes/styles.py \
+			$$style $(WORLDS)/stickers $(WORLDS)/rooms $(WORLDS)/$$style || exit; \
+		$(BIN)/underdraw train recipes/lora-$$style.toml 'data.folders=["$(WORLDS)/'$$style'"]' || exit; \
+	done
+	$(SHIP) $(STYLES:%=runs/lora-%)
+
+# A world in shards, as ControlNets read it: in bounded memory, mirrored as well, with the poses of rooms drawn. Maps that
+# a world does not bring are found while a net learns.
+$(WORLDS)/prepared/%/dataset.json: $(WORLDS)/%/metadata.jsonl | $(READY)
+	$(BIN)/underdraw prepare $(WORLDS)/$* -o $(@D) --size $(PIXELS) --no-bucket --step 32 --duplicates exact
 
 # Seeds from 20,000 on are for training; the 500 before them are watched while it goes on.
 $(WORLDS)/rooms/metadata.jsonl: | $(READY)

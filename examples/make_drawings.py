@@ -5,7 +5,8 @@ Run: python examples/make_drawings.py [FOLDER]
 A drawing is a list of strokes, a stroke a list of points that a smooth curve passes through, in a square of side 1 (x
 to the right, y down). The hand trembles slowly, is a little out of place, and presses less at the ends of a stroke.
 Pen drawings are white on black, thin, and can serve as edge maps as they are (`canny=FILE,map`); marker drawings are
-dark on paper and are pictures like any other (`canny=FILE`).
+dark on paper and are pictures like any other (`canny=FILE`). Hurried scribbles on squared paper and the window of a
+drawing program look as if photographed and cut from a screen (`sketch=FILE`).
 """
 
 import math
@@ -153,10 +154,15 @@ def tremble(curve: Curve, chance: np.random.Generator) -> Curve:
 
 
 def strokes(name: str, chance: np.random.Generator, width: float) -> Image.Image:
-    """The drawing as coverage: a grey picture, white where the pen went."""
+    """The drawing of that name as coverage: a grey picture, white where the pen went."""
+    return inked(DRAWINGS[name], chance, width)
+
+
+def inked(lines: list[Points], chance: np.random.Generator, width: float) -> Image.Image:
+    """Strokes as coverage."""
     sheet = Image.new("L", (SIDE * FINE, SIDE * FINE))
     pen = ImageDraw.Draw(sheet)
-    for points in DRAWINGS[name]:
+    for points in lines:
         curve = tremble(smooth(points), chance) * SIDE * FINE
         press = np.minimum(1, 0.7 + 6 * np.minimum(np.linspace(0, 1, len(curve)), np.linspace(1, 0, len(curve))))
         press = press * (1 + 0.12 * np.sin(np.linspace(0, chance.uniform(3, 9), len(curve))))
@@ -181,6 +187,50 @@ def marker_drawing(name: str, chance: np.random.Generator) -> Image.Image:
     return Image.fromarray(picture.clip(0, 255).astype(np.uint8))
 
 
+def scribbled(name: str, chance: np.random.Generator, width: float) -> Image.Image:
+    """A drawing in a hurry: the hand trembles thrice as much."""
+    hurried = [tremble(tremble(tremble(smooth(points), chance), chance), chance) for points in DRAWINGS[name]]
+    return inked([[tuple(point) for point in curve[::12]] for curve in hurried], chance, width)
+
+
+def notebook(name: str, chance: np.random.Generator) -> Image.Image:
+    """A photograph, as it were, of a pencil scribble on squared paper: turned a little, darker towards one corner."""
+    ink = np.asarray(scribbled(name, chance, width=7), np.float64)[..., None] / 255
+    squares = np.zeros((SIDE, SIDE, 1))
+    squares[::32] = squares[:, ::32] = 1
+    sheet = np.array([240, 238, 232.0]) * (1 - 0.22 * squares * np.array([1.0, 0.6, 0.2]))
+    rough = chance.normal(0, 0.12, (SIDE, SIDE, 1))
+    drawn = sheet * (1 - ink * (0.75 + rough)) + 62 * ink * (0.75 + rough)
+    paper = Image.fromarray(drawn.clip(0, 255).astype(np.uint8))
+    turned = np.asarray(paper.rotate(-4, Image.Resampling.BICUBIC, fillcolor=(96, 74, 56)), np.float64)
+    rows, columns = np.mgrid[0:SIDE, 0:SIDE][..., None] / SIDE
+    lit = turned * (1.02 - 0.22 * rows - 0.10 * columns)
+    return Image.fromarray((lit + chance.normal(0, 3, lit.shape)).clip(0, 255).astype(np.uint8))
+
+
+def screenshot(name: str, chance: np.random.Generator) -> Image.Image:
+    """The window of a made-up drawing program: a bar, tools, colours, and strokes of two pens on its white canvas."""
+    window = Image.new("RGB", (680, 580), (232, 234, 238))
+    pen = ImageDraw.Draw(window)
+    pen.rectangle((0, 0, 680, 30), fill=(58, 64, 78))
+    for place, fill in enumerate(((236, 96, 88), (244, 190, 80), (98, 200, 92))):
+        pen.ellipse((12 + 22 * place, 9, 24 + 22 * place, 21), fill=fill)
+    for place in range(7):
+        pen.rounded_rectangle(
+            (12, 48 + 46 * place, 48, 84 + 46 * place), 6, fill=(214, 218, 226), outline=(170, 176, 188)
+        )
+        pen.line((20, 76 + 46 * place, 40, 56 + 46 * place), fill=(70, 76, 92), width=1 + place)
+    for place, fill in enumerate(((20, 20, 24), (40, 84, 190), (196, 48, 48), (52, 150, 72), (250, 200, 60))):
+        pen.rectangle((12, 380 + 36 * place, 48, 408 + 36 * place), fill=fill, outline=(120, 124, 134))
+    canvas = np.full((SIDE, SIDE, 3), 255.0)
+    halves = DRAWINGS[name][: len(DRAWINGS[name]) // 2], DRAWINGS[name][len(DRAWINGS[name]) // 2 :]
+    for lines, ink in zip(halves, ((40, 84, 190), (196, 48, 48)), strict=True):
+        cover = np.asarray(inked(lines, chance, width=6), np.float64)[..., None] / 255
+        canvas = canvas * (1 - cover) + np.array(ink, np.float64) * cover
+    window.paste(Image.fromarray(canvas.astype(np.uint8)), (140, 48))
+    return window
+
+
 def main(folder: Path) -> None:
     """Write all drawings."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -188,6 +238,9 @@ def main(folder: Path) -> None:
         chance = np.random.default_rng(2000 + place)
         drawing = pen_drawing(name, chance) if name in PENS else marker_drawing(name, chance)
         drawing.save(folder / f"{name}.{'png' if name in PENS else 'jpg'}", quality=90)
+    for name in ("fish", "cup"):
+        notebook(name, np.random.default_rng(3000 + len(name))).save(folder / f"notebook-{name}.jpg", quality=90)
+    screenshot("house", np.random.default_rng(4000)).save(folder / "screenshot-house.png")
 
 
 if __name__ == "__main__":

@@ -87,8 +87,16 @@ def head() -> torch.Tensor:
     return torch.from_numpy((signs * facing + 1) / 2).float()
 
 
+def side(left: bool) -> torch.Tensor:
+    """A mask of one half, soft in the middle."""
+    ramp = ((torch.arange(SIDE) - SIDE / 2) / 32 + 0.5).clamp(0, 1).expand(1, SIDE, -1)
+    return 1 - ramp if left else ramp
+
+
 def main(folder: Path) -> None:
     """Write all of them."""
+    images.write(side(left=True), folder / "left.png")
+    images.write(side(left=False), folder / "right.png")
     images.write(house(), folder / "house-segmentation.png")
     images.write(head(), folder / "head-normal.png")
     (folder / "chef-pose.json").write_text(json.dumps(chef()) + "\n")
