@@ -4,10 +4,12 @@ from pathlib import Path
 
 import pytest
 
+from docs import ablated
 from docs.make import FOLDER, pages
 from underdraw.annotators import ANNOTATORS
 
 PAGES = pages()
+ABLATIONS = ablated.pages()
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -22,3 +24,8 @@ def test_every_kind_that_needs_no_weights_is_shown() -> None:
 
 def test_no_page_is_left_from_before() -> None:
     assert {path.name for path in Path(FOLDER).glob("*.md")} == set(PAGES)
+
+
+@pytest.mark.parametrize("page", ABLATIONS, ids=lambda page: page.stem)
+def test_the_tables_of_the_ablations_are_those_that_were_measured(page: Path) -> None:
+    assert page.read_text(encoding="utf-8") == ABLATIONS[page], "run: make docs"

@@ -14,9 +14,10 @@ from diffusers import (
 from torch import Tensor
 
 from underdraw.annotators import as_hint, build, extract
+from underdraw.annotators.measures import edge_scores
 from underdraw.data.scenes import records
-from underdraw.evaluation import edge_scores
 from underdraw.generation import Studio, base_folder, draw, finish, native_size
+from underdraw.generation.controls import control_nets
 from underdraw.generation.sampler import start
 from underdraw.model import Control
 
@@ -24,6 +25,8 @@ FOLDER = base_folder("embedded")
 LIMIT = 15_000_000
 """Largest file, in bytes: more could not travel everywhere."""
 BASE_LIMIT = 40_000_000
+WHOLE_LIMIT = 100_000_000
+"""Base, ControlNets and LoRAs together."""
 SEEDS = [5, 6]
 
 
@@ -47,10 +50,11 @@ def maps(studio: Studio, room: Any) -> dict[str, Tensor]:
 
 def test_it_is_small_and_in_half_precision() -> None:
     files = sorted(FOLDER.rglob("*.safetensors"))
-    base = [path for path in files if not path.relative_to(FOLDER).parts[0].startswith("controlnet-")]
+    base = [path for path in files if not path.relative_to(FOLDER).parts[0].startswith(("controlnet-", "loras"))]
     assert {path.relative_to(FOLDER).parts[0] for path in base} == {"unet", "vae", "text_encoder"}
     assert all(path.stat().st_size <= LIMIT for path in files)
     assert sum(path.stat().st_size for path in base) <= BASE_LIMIT
+    assert sum(path.stat().st_size for path in files) <= WHOLE_LIMIT
     from safetensors.torch import load_file
 
     kinds = {tensor.dtype for path in files for tensor in load_file(path).values() if tensor.is_floating_point()}
@@ -70,7 +74,8 @@ def test_diffusers_draws_the_same(studio: Studio, room: Any, maps: dict[str, Ten
 def _theirs(
     studio: Studio, prompts: list[str], size: tuple[int, int], maps: dict[str, Tensor], kinds: tuple[str, ...]
 ) -> Tensor:
-    nets = [ControlNetModel.from_pretrained(FOLDER / f"controlnet-{kind}", dtype=torch.float32) for kind in kinds]
+    beside = control_nets(FOLDER)
+    nets = [ControlNetModel.from_pretrained(beside[kind], dtype=torch.float32) for kind in kinds]
     kind: Any = StableDiffusionControlNetPipeline if nets else StableDiffusionPipeline
     parts: dict[str, Any] = {"controlnet": nets if len(nets) > 1 else nets[0]} if nets else {}
     pipeline = kind.from_pretrained(FOLDER, dtype=torch.float32, safety_checker=None, **parts)

@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+import pytest
+
 from underdraw.generation import Reuse, read_drawing
 
 from .conftest import Underdraw
@@ -29,9 +31,20 @@ def test_the_error_of_what_is_approximate_is_told(underdraw: Underdraw, base: Pa
     assert done.code == 0 and "nothing in it is approximate" in done.err
 
 
+def test_the_error_of_previews_and_of_8_bits_is_told(underdraw: Underdraw, base: Path) -> None:
+    pytest.importorskip("openvino")
+    shared = ("--seed", 1, "--steps", 1, "--base", base, "--device", "cpu", "--measure", "--json")
+    done = underdraw("generate", "x", *shared, "--size", "160x160", "--preview", "seen.png", "-o", "a.png")
+    facts = json.loads(done.out.splitlines()[-1])
+    assert done.code == 0 and facts["largest"] == 0 and 0 < facts["preview"] < 128
+    done = underdraw("generate", "x", *shared, "--backend", "openvino-int8", "-o", "b.png")
+    facts = json.loads(done.out.splitlines()[-1])
+    assert done.code == 0 and 0 < facts["mean"] < 8 and read_drawing("b.png").backend == "openvino-int8"
+
+
 def test_what_cannot_be_meant_is_refused(underdraw: Underdraw, base: Path) -> None:
     for told, line in (
-        (("--reuse", "control"), "--reuse 'control' is not PART=STEPS"),
+        (("--reuse", "control"), "--reuse 'control' is not PART=NUMBER"),
         (("--reuse", "decoder=2"), "decoder"),
         (("--reuse", "control=0.5"), "control"),
         (("--backend", "torhc"), "did you mean 'torch'"),

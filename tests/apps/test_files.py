@@ -19,7 +19,7 @@ from .conftest import Underdraw
 @pytest.fixture(scope="module")
 def net(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("nets") / "net.safetensors"
-    write_control_file(control_parts(control(unet("sd1")), About("canny", annotator={"low": 60})), path)
+    write_control_file(control_parts(control(unet("sd1")), About(("canny",), annotator={"low": 60})), path)
     return path
 
 
@@ -37,7 +37,7 @@ def test_inspect(underdraw: Underdraw, net: Path) -> None:
         "original",
         "float32",
         "hint channels    3",
-        "condition: canny",
+        "conditions: canny",
         "can become",
         "control-lora",
     )
@@ -88,6 +88,7 @@ def test_convert_refuses(underdraw: Underdraw, net: Path) -> None:
         (("--to", "kohya"), "it can become original, diffusers, control-lora, not kohya"),
         (("--to", "original", "--dtype", "fp8"), "unknown dtype 'fp8'"),
         (("--to", "control-lora"), "--base NAME"),
+        (("--to", "original", "--lora", "nowhere:1"), "no lora is called 'nowhere'"),
     ):
         done = underdraw("convert", net, "out.safetensors", *words)
         assert done.code == 2 and reason in done.err

@@ -144,6 +144,24 @@ def test_inpainting_leaves_the_rest(underdraw: Underdraw, base: Path, tmp_path: 
     assert not torch.equal(images.read("a.webp")[0][~outside], images.read("p.png")[0][~outside])
 
 
+def test_only_what_is_masked(underdraw: Underdraw, base: Path) -> None:
+    """Drawn at the size of the base, put back into a larger picture; and drawn again from what that carries."""
+    images.write(torch.rand(3, 60, 80), "p.png")
+    mask = torch.zeros(1, 60, 80)
+    mask[:, 20:32, 50:60] = 1
+    images.write(mask, "m.png")
+    shared = ("--image", "p.png", "--inpaint", "m.png", "--only-masked", 4, "--masked-content", "fill", "--base", base)
+    done = underdraw("generate", "x", "--control", "canny=p.png", *shared, *QUICK, "-o", "a.png", "--seed", 1)
+    assert (done.code, done.err) == (0, "") and done.out.startswith("a.png  seed 1  80×60")
+    given = read_drawing("a.png").given
+    assert given is not None and (given.box, given.content) == ((45, 16, 65, 36), "fill")
+    outside = (mask == 0).expand(3, -1, -1)
+    assert torch.equal(images.read("a.png")[0][outside], images.read("p.png")[0][outside])
+    assert underdraw("verify", "a.png", "--base", base).out.startswith("a.png  bit-exact")
+    done = underdraw("generate", "x", "--only-masked", 4, "--base", base, *QUICK)
+    assert done.code == 2 and "--only-masked says what is done with a picture" in done.err
+
+
 def test_beyond_the_edges(underdraw: Underdraw, base: Path) -> None:
     images.write(torch.rand(3, 32, 32), "p.png")
     done = underdraw(

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from underdraw import images
 from underdraw.annotators import extract
-from underdraw.evaluation import edge_scores
+from underdraw.annotators.measures import edge_scores
 from underdraw.generation import read_drawing
 
 from .conftest import DRAWN, TOKEN, Open, Sheet, pixels

@@ -54,6 +54,9 @@ def prepare(
         list[str] | None, Option("--set", metavar="KIND.KNOB=VALUE", help="A knob of an annotator: --set canny.low=50.")
     ] = None,
     draws: Annotated[int, Option(help="Maps of each kind a picture: further ones with random usual knobs.")] = 1,
+    resolutions: Annotated[
+        str, Option(metavar="N-N", help="Further maps are looked at with a random shorter side between these.")
+    ] = "",
     maps: Maps = None,
     picture: Column = "",
     captions: Annotated[
@@ -94,6 +97,7 @@ def prepare(
         "enlarge": enlarge,
         "annotators": _made(annotator or [], settings or []),
         "draws": draws,
+        "resolutions": _between(resolutions) if resolutions else None,
         "caption": captions,
         "captioner": captioner,
         "watch": watch,
@@ -182,6 +186,13 @@ def _run(steps: "Iterator[Progress]", source: "Source", target: Path, as_json: b
 
 def _size(text: str) -> tuple[int, int]:
     return parse_size(f"{text}x{text}" if text.strip().isdigit() else text)
+
+
+def _between(text: str) -> tuple[int, int]:
+    low, _, high = text.partition("-")
+    if not (low.strip().isdigit() and high.strip().isdigit()):
+        raise ConfigError(f"--resolutions {text!r} is not LOW-HIGH, for example 64-192")
+    return int(low), int(high)
 
 
 def _wishes(

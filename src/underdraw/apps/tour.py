@@ -151,7 +151,7 @@ def _judge(tasks: Sequence[Task], free: "list[Tensor]", bound: "list[Tensor]") -
     import torch
 
     from underdraw.annotators import build
-    from underdraw.evaluation.fidelity import edge_scores
+    from underdraw.annotators.measures import edge_scores
     from underdraw.generation import Cell, Row
 
     canny, rows, scores = build("canny"), [], []
