@@ -11,6 +11,8 @@ from underdraw.annotators import extract, given, read_depth
 EXAMPLES = Path(__file__).parents[2] / "examples"
 PICTURES = sorted(path for path in (EXAMPLES / "pictures").rglob("*") if path.suffix in (".png", ".jpg"))
 DRAWINGS = [path for path in PICTURES if path.parent.name == "drawings"]
+SHOTS = [path for path in DRAWINGS if path.stem.startswith(("notebook", "screenshot"))]
+"""Drawings as a camera or a screen shows them, with paper and frames around."""
 
 
 def test_they_are_few_small_and_all_are_named_in_the_readme() -> None:
@@ -20,7 +22,12 @@ def test_they_are_few_small_and_all_are_named_in_the_readme() -> None:
     assert [path.name for path in PICTURES if f"`{path.name}`" not in text and f"`{path.stem}`" not in text] == []
 
 
-@pytest.mark.parametrize("path", DRAWINGS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", SHOTS, ids=lambda path: path.stem)
+def test_scribbles_come_off_their_paper(path: Path) -> None:
+    assert 0.03 < extract("sketch", images.read(path), (64, 64)).mean() < 0.25
+
+
+@pytest.mark.parametrize("path", [path for path in DRAWINGS if path not in SHOTS], ids=lambda path: path.stem)
 def test_drawings_give_clear_maps(path: Path) -> None:
     drawing = images.read(path)
     found = (given if path.suffix == ".png" else extract)("canny", drawing, (64, 64))
